@@ -1,0 +1,1 @@
+"""Picture encoders with the parameter names that published weights have."""

@@ -1,0 +1,1 @@
+"""Datasets, one file a layout, and how frames become a batch."""

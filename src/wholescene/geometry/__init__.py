@@ -1,0 +1,1 @@
+"""Pure functions between cameras, grids and tensors; nothing here has a parameter."""

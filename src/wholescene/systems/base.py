@@ -1,0 +1,216 @@
+"""The contract of a system, and what all systems share: from a picture to a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wholescene.camera import Camera
+from wholescene.data.collate import collate
+from wholescene.errors import InputError
+from wholescene.grid import VoxelGrid
+from wholescene.preparation import Preparation, prepare
+from wholescene.scene import Scene
+from wholescene.structures import Batch, Frame, Prediction, View
+from wholescene.systems.config import SystemConfig
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Picture = str | Path | Image | np.ndarray
+
+LEAST_SHARE_IN_VIEW = 0.10
+
+
+class System(nn.Module):
+    """Base of all systems. A subclass sets `Config` and writes `forward` and `losses`; `predict` is the same for all.
+
+    Attributes:
+        Config: the frozen dataclass that builds it.
+        name: its name in the table of systems.
+        card: what its weights are (name, trained on, licence, a sentence for real photos); empty for fresh weights.
+    """
+
+    Config: ClassVar[type[SystemConfig]]
+    name: ClassVar[str]
+
+    def __init__(self, config: SystemConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.card: dict[str, Any] = {}
+        self.depth_source: Any = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Raw inputs beside the picture that this configuration wants: "depth", "right", "past", "occupancy", "points"."""
+        return frozenset()
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Logits (B, K, X, Y, Z) on the batch's grid, and what the losses want."""
+        raise InputError(f"{type(self).__name__} has no forward; a system must write one")
+
+    def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms, named as in the paper; their sum is what training minimises."""
+        raise InputError(f"{type(self).__name__} has no losses; a system must write them")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def predict(
+        self,
+        picture_or_frame: Picture | Frame | Sequence[Any],
+        camera: Camera | None = None,
+        *,
+        depth: np.ndarray | None = None,
+        right: Picture | None = None,
+        points: np.ndarray | None = None,
+        occupancy: np.ndarray | None = None,
+        grid: VoxelGrid | None = None,
+        steps: int | None = None,
+        probabilities: bool = False,
+    ) -> Any:
+        """Complete the scene of one picture or frame (a Scene), or of each of a list (a list of Scenes).
+
+        Args:
+            picture_or_frame: a path, a PIL image, a (H, W, 3) uint8 array, a Frame, or a list of those.
+            camera: its camera; None: the file's EXIF data, else a field of view of 65 degrees, called a guess in the result.
+            depth: (H, W) metres along the optical axis, 0 where unknown, for systems that need depth.
+            right: the right picture of a stereo pair, for systems that make depth from it.
+            points: (N, 3+) float metres in the world, for systems that need points.
+            occupancy: (X, Y, Z) bool on the grid, for systems that need it.
+            grid: where the voxels lie; None: where the weights' card places them relative to the ground.
+            steps: refinement steps, for systems that refine.
+            probabilities: keep all classes' probabilities in the scene.
+
+        Raises:
+            InputError: a picture that cannot be read, an input that is missing, or a grid of which nothing is in view.
+        """
+        if isinstance(picture_or_frame, list | tuple):
+            more = {"depth": depth, "right": right, "points": points, "occupancy": occupancy, "grid": grid, "steps": steps}
+            return [self.predict(one, camera, **more, probabilities=probabilities) for one in picture_or_frame]  # type: ignore[arg-type]
+        if steps is not None:
+            raise InputError(f"{self.name} does not refine, so it takes no steps; leave `steps` out")
+        if isinstance(picture_or_frame, Frame):
+            frame = picture_or_frame
+        else:
+            frame = self.frame_of(picture_or_frame, camera, right=right, grid=grid)
+        given = {"depth": depth, "points": points, "occupancy": occupancy}
+        frame = _with_inputs(frame, {k: v for k, v in given.items() if v is not None})
+        self._check_needs(frame)
+        share = share_in_view(frame)
+        fitted = prepare(frame, self.config.preparation)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                logits = self(collate([fitted]).to(self.device)).logits
+                return self._scene(frame, logits[0], share, probabilities)
+        finally:
+            self.train(was_training)
+
+    def frame_of(
+        self, picture: Picture, camera: Camera | None = None, *, right: Picture | None = None, grid: VoxelGrid | None = None
+    ) -> Frame:
+        """A frame from an own picture: reads it, finds or guesses its camera, puts the camera on the ground and the grid before it."""
+        from wholescene.camera_files import camera_of
+        from wholescene.pictures import read_picture
+
+        read = read_picture(picture)
+        camera = camera if camera is not None else camera_of(read)
+        if camera.size != (read.width, read.height):
+            camera = camera.resized((read.width, read.height))
+        if not camera.pose_known:
+            height, pitch = self.config.camera_height_m, self.config.camera_pitch_deg
+            camera = camera.on_ground(height, pitch, guesses=(f"height {height:g} m", f"pitch {pitch:g} degrees"))
+        grid = grid if grid is not None else self.config.grid.place(camera, self.config.camera_height_m)
+        views = {"main": View(read.array, camera)}
+        if right is not None:
+            other = read_picture(right)
+            views["right"] = View(other.array, camera)
+        return Frame(read.name, views, grid)
+
+    def _check_needs(self, frame: Frame) -> None:
+        held = {"right": "right" in frame.views, "past": any(n.startswith("past") for n in frame.views)}
+        for need in sorted(self.needs):
+            if not held.get(need, getattr(frame, need, None) is not None):
+                raise InputError(f"{frame.name}: {self.name} needs {need} beside the picture and none was given; pass {need}=... (or --{need} FILE)")
+
+    def _scene(self, frame: Frame, logits: Tensor, share: float, probabilities: bool) -> Scene:
+        labels, top = most_likely(logits)
+        everything = torch.softmax(logits.float(), 0).half().cpu().numpy() if probabilities else None
+        provenance = {
+            "system": self.name,
+            "weights": self.card.get("name", "fresh weights"),
+            "share_in_view": round(share, 4),
+            "guesses": list(frame.main.camera.guesses),
+            "note": self.card.get("note", ""),
+        }
+        return Scene(
+            labels=labels.cpu().numpy(), grid=frame.grid, label_set=self.config.label_set, camera=frame.main.camera,
+            probability=top.cpu().numpy(), probabilities=everything, picture=frame.main.picture, name=frame.name, provenance=provenance,
+        )  # fmt: skip
+
+
+def most_likely(logits: Tensor, slab: int = 32) -> tuple[Tensor, Tensor]:
+    """Label (X, Y, Z) uint8 and its probability (X, Y, Z) float16 of logits (K, X, Y, Z), in slabs so that no second volume of K classes exists."""
+    labels = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+    top = torch.empty(logits.shape[1:], dtype=torch.float16, device=logits.device)
+    for start in range(0, logits.shape[1], slab):
+        part = logits[:, start : start + slab].float()
+        best, index = part.max(0)
+        labels[start : start + slab] = index
+        top[start : start + slab] = torch.exp(best - torch.logsumexp(part, 0))
+    return labels, top
+
+
+def share_in_view(frame: Frame) -> float:
+    """Share of the grid's voxel centres that the main picture holds.
+
+    Raises:
+        InputError: none is; the message names the usual misreadings of a pose.
+    """
+    camera = frame.main.camera
+    grid = frame.grid
+    stride = max(1, round((grid.voxels / 65536) ** (1 / 3)))
+    share = float(np.mean(camera.sees(grid.centres()[stride // 2 :: stride, stride // 2 :: stride, stride // 2 :: stride])))
+    if share == 0:
+        raise InputError(f"{frame.name}: no voxel of the grid is in view of the camera{_other_readings(camera, grid)}; draw it with `wholescene overlay`")
+    return share
+
+
+def _other_readings(camera: Camera, grid: VoxelGrid) -> str:
+    """Which other reading of the pose would see the grid, in words; empty if none does."""
+    flip = np.diag([1.0, -1.0, -1.0, 1.0])
+    T = camera.T_cam_world
+    readings = {
+        "as camera-to-world (inverted)": np.linalg.inv(T),
+        "with OpenGL axes (y up, z backward)": flip @ T,
+        "as camera-to-world with OpenGL axes": flip @ np.linalg.inv(T),
+    }
+    seen = {}
+    for name, pose in readings.items():
+        try:
+            seen[name] = float(np.mean(camera.posed(pose).sees(grid.centres()[::8, ::8, ::4])))
+        except InputError:
+            continue
+    good = [f"{name}: {share:.0%}" for name, share in seen.items() if share > LEAST_SHARE_IN_VIEW]
+    return f" (the pose read {'; '.join(good)} would be in view)" if good else ""
+
+
+def _with_inputs(frame: Frame, given: dict[str, Any]) -> Frame:
+    from dataclasses import replace
+
+    return replace(frame, **given) if given else frame
+
+
+def normalise(pictures: Tensor, preparation: Preparation) -> Tensor:
+    """(B, 3, H, W) uint8 to float32: over 255, minus mean, over standard deviation."""
+    mean, std = (torch.tensor(v, device=pictures.device)[:, None, None] for v in (preparation.mean, preparation.std))
+    return (pictures.float() / 255 - mean) / std

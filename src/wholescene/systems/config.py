@@ -1,0 +1,77 @@
+"""What every system's config holds: classes, grid, pictures. No torch here, so that the command line can list and explain without it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from wholescene.errors import InputError, unknown_name
+from wholescene.grid import GridPlacement
+from wholescene.labels import LabelSet, label_set
+from wholescene.preparation import Preparation
+
+Conventions = Literal["clean", "exact", "paper"]
+Size = Literal["full", "small", "tiny"]
+CONVENTIONS = ("clean", "exact", "paper")
+SIZES = ("full", "small", "tiny")
+
+S = TypeVar("S", bound="SystemConfig")
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """Fields that all systems share.
+
+    Attributes:
+        labels: name of the label set; its classes are the logits'.
+        grid: the voxels, and where they lie for a new camera.
+        preparation: how pictures are fitted and normalised.
+        camera_height_m: metres above the ground that a camera without a known height is taken to have.
+        camera_pitch_deg: likewise its pitch, positive down.
+        class_weights: K weights of the cross-entropy; empty: 1 / ln(n + 0.001) of the label set's published voxel counts (MonoScene, section 4).
+        activation_checkpointing: recompute activations in the backward pass instead of keeping them.
+    """
+
+    labels: str = "semantic-kitti"
+    grid: GridPlacement = field(default_factory=GridPlacement)
+    preparation: Preparation = field(default_factory=Preparation)
+    camera_height_m: float = 1.65
+    camera_pitch_deg: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    activation_checkpointing: bool = False
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The label set by its name."""
+        return label_set(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """K, with empty."""
+        return self.label_set.classes
+
+    def weights_of_classes(self) -> tuple[float, ...]:
+        """K cross-entropy weights.
+
+        Raises:
+            InputError: the given ones are not K numbers.
+        """
+        if self.class_weights:
+            if len(self.class_weights) != self.classes:
+                raise InputError(f"class_weights has {len(self.class_weights)} numbers; the label set {self.labels} has {self.classes} classes")
+            return self.class_weights
+        counts = self.label_set.voxels
+        return tuple(1 / math.log(n + 0.001) for n in counts) if counts else (1.0,) * self.classes
+
+
+def check_preset(conventions: str, size: str) -> None:
+    """Refuse a preset that no system has.
+
+    Raises:
+        InputError: naming the nearest.
+    """
+    if conventions not in CONVENTIONS:
+        raise unknown_name("conventions", conventions, CONVENTIONS)
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
