@@ -35,6 +35,7 @@ class Camera:
         pose_known: False where only intrinsics are known (`T_cam_world` then is the identity and means nothing).
         world: what the world frame is: "ground" (z = 0 is the ground), "lidar" (a sensor above it) or "scene" (a dataset's own).
         source: where it came from, for messages.
+        notes: what its user should know (a size that was scaled, a distortion that was left in), in sentences.
     """
 
     K: Array
@@ -47,6 +48,7 @@ class Camera:
     pose_known: bool = True
     world: str = "scene"
     source: str = "given"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         K, pose, offset, affine = (np.array(m, dtype=np.float64) for m in (self.K, self.T_cam_world, self.offset, self.affine))
@@ -60,8 +62,8 @@ class Camera:
                 f"{where}: negative or zero focal length (fx {K[0, 0]:g}, fy {K[1, 1]:g}), probably a normalised OpenGL matrix; "
                 "expected pixels: fx_pixels = |fx| * width / 2, cx_pixels = (1 - cx) * width / 2 - 0.5, and likewise with the height"
             )
-        if abs(np.linalg.det(K)) < 1e-9:
-            raise InputError(f"{where}: K is singular (determinant {np.linalg.det(K):g}); expected fx, fy > 0 and a last row 0 0 1")
+        if not np.allclose(K[2], (0, 0, 1)) or not np.isclose(K[1, 0], 0, atol=1e-3 * K[0, 0]):
+            raise InputError(f"{where}: K is {K.tolist()}; expected fx skew cx / 0 fy cy / 0 0 1 in pixels (is it transposed?)")
         if pose.shape != (4, 4) or not np.all(np.isfinite(pose)) or not np.allclose(pose[3], (0, 0, 0, 1)):
             raise InputError(f"{where}: the pose is not a finite 4x4 matrix with last row 0 0 0 1")
         rotation = pose[:3, :3]
@@ -73,7 +75,10 @@ class Camera:
         for matrix in (K, pose, offset, affine):
             matrix.setflags(write=False)
         now = (width, height) if self.now is None else (int(self.now[0]), int(self.now[1]))
-        for name, value in (("K", K), ("T_cam_world", pose), ("offset", offset), ("affine", affine), ("recorded_size", (width, height)), ("now", now)):
+        if min(now) < 1:
+            raise InputError(f"{where}: a picture of {now[0]} x {now[1]} pixels is left after cropping or resizing; expected at least 1 x 1")
+        derived = {"K": K, "T_cam_world": pose, "offset": offset, "affine": affine, "recorded_size": (width, height), "now": now}
+        for name, value in derived.items():
             object.__setattr__(self, name, value)
 
     # ---- making one -------------------------------------------------------------------------------------------------------------
@@ -114,6 +119,20 @@ class Camera:
     def posed(self, T_cam_world: NDArray[Any], world: str = "scene") -> Camera:
         """The same camera with another pose, (4, 4) world to camera, in a world of that kind (see the attribute)."""
         return replace(self, T_cam_world=np.asarray(T_cam_world, dtype=np.float64), pose_known=True, world=world)
+
+    def noted(self, *notes: str) -> Camera:
+        """The same camera with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    def require_pose(self) -> None:
+        """Refuse a camera of which only the intrinsics are known.
+
+        Raises:
+            InputError: saying what was looked for and where it usually is, and offering height and pitch instead.
+        """
+        if not self.pose_known:
+            why = next((note for note in self.notes if note.startswith("no pose")), "no pose: only its intrinsics are known")
+            raise InputError(f"camera from {self.source} has {why}; give that, or its --height METRES above the ground and its --pitch DEGREES")
 
     # ---- the picture's history --------------------------------------------------------------------------------------------------
 
@@ -224,14 +243,25 @@ class Camera:
         return np.asarray(((local - self.T_cam_world[:3, 3:]).T) @ self.T_cam_world[:3, :3])  # R^T (p - t), R orthonormal
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types for JSON; `Camera(**...)` is its inverse."""
+        """Plain types for JSON; `Camera.from_dict` is its inverse."""
         return {
             "K": self.K.tolist(), "recorded_size": list(self.recorded_size), "T_cam_world": self.T_cam_world.tolist(),
             "offset": self.offset.tolist(), "affine": self.affine.tolist(), "now": list(self.size), "guesses": list(self.guesses),
             "pose_known": self.pose_known, "world": self.world, "source": self.source,
+            "notes": list(self.notes),
         }  # fmt: skip
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Camera:
-        """The inverse of `as_dict`."""
-        return cls(**{**plain, "recorded_size": tuple(plain["recorded_size"]), "now": tuple(plain["now"]), "guesses": tuple(plain["guesses"])})
+        """The inverse of `as_dict`.
+
+        Raises:
+            InputError: fields are missing or unknown, or hold what no camera has.
+        """
+        pairs = {name: tuple(plain[name]) for name in ("recorded_size", "now", "guesses", "notes") if name in plain}
+        try:
+            return cls(**{**plain, **pairs})
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a camera's fields cannot be read ({error}); expected what Camera.as_dict writes") from error

@@ -113,6 +113,16 @@ class VoxelGrid:
         ends = np.array([[(row >> axis) & 1 for axis in range(3)] for row in range(8)]) * self.extent
         return ends @ self.T_world_grid[:3, :3].T + self.T_world_grid[:3, 3]
 
+    def share_in_view(self, camera: Camera) -> float:
+        """Share of the voxel centres, 0 to 1, that the camera's picture holds."""
+        rotation, corner = self.T_world_grid[:3, :3], self.T_world_grid[:3, 3]
+        y, z = (np.arange(n) + 0.5 for n in self.shape[1:])
+        seen = 0
+        for x in np.arange(self.shape[0]) + 0.5:  # one slice at a time: a whole grid's centres are 50 MB
+            local = np.stack(np.broadcast_arrays(x, y[:, None], z), axis=-1) * np.asarray(self.voxel_size)
+            seen += int(np.count_nonzero(camera.sees(local @ rotation.T + corner)))
+        return seen / self.voxels
+
     def index_of(self, points: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Voxel indices (..., 3) of world points (..., 3) in metres, and whether each lies inside the box."""
         pose = self.T_grid_world
@@ -184,8 +194,7 @@ class GridPlacement:
         Raises:
             InputError: the camera has no pose, or the rule is unknown.
         """
-        if not camera.pose_known:
-            raise InputError(f"camera from {camera.source} has no pose, so the grid cannot be placed; give its height and pitch above the ground")
+        camera.require_pose()
         if self.rule not in ("ground", "nyuv2"):
             raise InputError(f"unknown grid rule {self.rule!r}; known: ground, nyuv2")
         x, y, z = camera.position

@@ -1,9 +1,27 @@
-"""Joint counts of two integer volumes: frustums by class, truth by prediction, blocks by label are all this one table."""
+"""Joint counts of two integer volumes (frustums by class, truth by prediction, blocks by label), and the check of labels before they are counted."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from wholescene.errors import InputError
+from wholescene.labels import UNKNOWN
+
+
+def byte_labels(labels: Tensor, what: str) -> Tensor:
+    """Labels of any integer type (any shape) as uint8; `what` names them in the error.
+
+    Raises:
+        InputError: labels that are not integers in 0..255.
+    """
+    if labels.dtype == torch.uint8:
+        return labels
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise InputError(f"{what} are {labels.dtype}, not integers in 0..255; convert them to uint8")
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= UNKNOWN:
+        raise InputError(f"{what} lie in {int(labels.min())}..{int(labels.max())}, not in 0..255; map raw ids to classes first")
+    return labels.to(torch.uint8)
 
 
 def count_pairs(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -20,5 +38,5 @@ def count_pairs(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor
     most_rows, most_columns = shape
     # int32 halves the memory traffic of the keys, which is what the time goes into
     kind = torch.int32 if most_rows * most_columns < 2**31 else torch.int64
-    keys = rows.to(kind, copy=True).mul_(most_columns).add_(columns)
+    keys = rows.to(kind).mul(most_columns).add_(columns)
     return torch.bincount(keys.reshape(-1), minlength=most_rows * most_columns).view(shape)

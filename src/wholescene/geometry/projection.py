@@ -33,18 +33,21 @@ class ProjectionTable:
     in_view: Tensor
 
 
-def project_grid(camera: Camera, grid: VoxelGrid, rounding: Rounding = "float64", use_offset: bool = True) -> ProjectionTable:
-    """The table of one camera and one grid (B = 1), on the CPU.
+def project_grid(
+    camera: Camera, grid: VoxelGrid, rounding: Rounding = "float64", use_offset: bool = True, device: torch.device | str = "cpu"
+) -> ProjectionTable:
+    """The table of one camera and one grid (B = 1).
 
     The roundings name at which precision the pixel is computed before it is rounded; released weights were trained with theirs (MonoScene's
     `vox2pix`): `released-kitti` stores centres as float32, transforms in float64, K as float32; `released-nyuv2` inverts a float32
-    camera-to-world pose and stays in float32. `float64` is float64 throughout.
+    camera-to-world pose and stays in float32. `float64` is float64 throughout, on the device.
 
     Args:
         camera: world frame of the grid.
         grid: any axis order.
         rounding: one of `ROUNDINGS`.
         use_offset: False drops the fourth column of P, as released MonoScene-family code does (6 cm on KITTI).
+        device: where the table is wanted.
 
     Raises:
         InputError: unknown rounding.
@@ -52,31 +55,28 @@ def project_grid(camera: Camera, grid: VoxelGrid, rounding: Rounding = "float64"
     if rounding not in ROUNDINGS:
         raise unknown_name("rounding", rounding, ROUNDINGS)
     offset = camera.offset if use_offset else np.zeros(3)
-    u, v, depth = (_in_float64 if rounding == "float64" else _as_released)(camera, grid, offset, rounding)
+    if rounding == "float64":
+        u, v, depth = _in_float64(camera, grid, offset, torch.device(device))
+    else:
+        u, v, depth = (torch.from_numpy(a).to(device) for a in _as_released(camera, grid, offset, rounding == "released-nyuv2"))
+    pixels = torch.stack([u, v], dim=-1).round_().nan_to_num_(nan=-1.0).clamp_(-(2.0**31), 2.0**31).long()  # torch rounds half to even, too
     width, height = camera.size
-    with np.errstate(invalid="ignore", over="ignore"):
-        pixels = np.stack([u, v], axis=-1)
-        rounded = np.nan_to_num(np.rint(pixels), nan=-1.0, posinf=2.0**31, neginf=-(2.0**31)).astype(np.int64)
-    in_view = (rounded[:, 0] >= 0) & (rounded[:, 0] < width) & (rounded[:, 1] >= 0) & (rounded[:, 1] < height) & (depth > 0)
-    return ProjectionTable(
-        torch.from_numpy(rounded)[None], torch.from_numpy(depth.astype(np.float32))[None], torch.from_numpy(in_view)[None]
-    )
+    in_view = (pixels[:, 0] >= 0) & (pixels[:, 0] < width) & (pixels[:, 1] >= 0) & (pixels[:, 1] < height) & (depth > 0)
+    return ProjectionTable(pixels[None], depth.float()[None], in_view[None])
 
 
-def _in_float64(camera: Camera, grid: VoxelGrid, offset: np.ndarray, rounding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _in_float64(camera: Camera, grid: VoxelGrid, offset: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """u, v, depth (N,) float64: one 3x4 matrix from grid metres to homogeneous pixels, evaluated axis by axis without an (N, 4) array."""
     pixel_from_camera = camera.affine @ np.column_stack([camera.K, offset])
-    matrix = np.vstack([pixel_from_camera, (0, 0, 0, 1)]) @ camera.T_cam_world @ grid.T_world_grid
-    ticks = [(np.arange(n) + 0.5) * s for n, s in zip(grid.shape, grid.voxel_size, strict=True)]
-    x, y, z = np.ix_(*ticks)
-    rows = [(row[0] * x + row[1] * y + (row[2] * z + row[3])).reshape(-1) for row in matrix[:3]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return rows[0] / rows[2], rows[1] / rows[2], rows[2]
+    matrix = pixel_from_camera @ camera.T_cam_world @ grid.T_world_grid
+    ticks = [(torch.arange(n, dtype=torch.float64, device=device) + 0.5) * s for n, s in zip(grid.shape, grid.voxel_size, strict=True)]
+    x, y, z = ticks[0][:, None, None], ticks[1][:, None], ticks[2]
+    u, v, depth = ((row[0] * x + row[1] * y + (row[2] * z + row[3])).reshape(-1) for row in matrix.tolist())
+    return u / depth, v / depth, depth
 
 
-def _as_released(camera: Camera, grid: VoxelGrid, offset: np.ndarray, rounding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """u, v, depth (N,) in the precision steps of released MonoScene, for an axis-aligned grid."""
-    single = rounding == "released-nyuv2"
+def _as_released(camera: Camera, grid: VoxelGrid, offset: np.ndarray, single: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """u, v, depth (N,) in the precision steps of released MonoScene, for an axis-aligned grid; float32 if `single`, else float64."""
     corner = grid.T_world_grid[:3, 3].astype(np.float32).astype(np.float64)
     order = [int(np.argmax(np.abs(grid.T_world_grid[:3, axis]))) for axis in range(3)]
     index = np.indices(grid.shape).reshape(3, -1)
@@ -87,21 +87,24 @@ def _as_released(camera: Camera, grid: VoxelGrid, offset: np.ndarray, rounding: 
         world[:, world_axis] = corner[world_axis] + size * index[axis] + size * 0.5
     pose = camera.T_cam_world
     if single:  # the stored camera-to-world pose is float32 and its inverse is taken in float32
-        pose = np.linalg.inv(np.linalg.inv(pose).astype(np.float32))
+        pose = np.linalg.inv(np.linalg.inv(pose).astype(np.float32))  # type: ignore[assignment]
     local = world @ pose.T
     K = camera.K.astype(np.float32)
     x, y, depth = local[:, 0], local[:, 1], local[:, 2]
     with np.errstate(divide="ignore", invalid="ignore"):
         u, v = x * K[0, 0] / depth + K[0, 2], y * K[1, 1] / depth + K[1, 2]
         if offset.any():
-            u, v = u + offset[0] / depth, v + offset[1] / depth
-    if np.allclose(camera.affine, np.eye(3)):
+            w = depth + offset[2]
+            u, v, depth = (x * K[0, 0] + K[0, 2] * depth + offset[0]) / w, (y * K[1, 1] + K[1, 2] * depth + offset[1]) / w, w
+    affine = camera.affine
+    if np.allclose(affine, np.eye(3)):
         return u, v, depth
-    affine = camera.affine  # a mirror or a crop: applied to the pixel, as the released loaders do
-    return affine[0, 0] * u + affine[0, 2], affine[1, 1] * v + affine[1, 2], depth
+    return affine[0, 0] * u + affine[0, 2], affine[1, 1] * v + affine[1, 2], depth  # a mirror or a crop acts on the pixel
 
 
-def project_batch(batch: Batch, factor: int = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main") -> ProjectionTable:
+def project_batch(
+    batch: Batch, factor: int = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main"
+) -> ProjectionTable:
     """The table of a whole batch on its device, made once and memoised on it.
 
     Args:
@@ -116,9 +119,9 @@ def project_batch(batch: Batch, factor: int = 1, rounding: Rounding = "float64",
 
     def make() -> ProjectionTable:
         tables = [
-            project_grid(camera, grid.coarser(factor), rounding, use_offset)
+            project_grid(camera, grid.coarser(factor), rounding, use_offset, batch.device)
             for camera, grid in zip(batch.cameras[view], batch.grids, strict=True)
         ]
-        return ProjectionTable(*(torch.cat([getattr(t, name) for t in tables]).to(batch.device) for name in ("pixels", "depth", "in_view")))
+        return ProjectionTable(*(torch.cat([getattr(t, name) for t in tables]) for name in ("pixels", "depth", "in_view")))
 
     return batch.once(("projection", factor, rounding, use_offset, view), make)

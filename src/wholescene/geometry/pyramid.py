@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wholescene.errors import InputError, unknown_name
-from wholescene.geometry.counting import count_pairs
+from wholescene.geometry.counting import byte_labels, count_pairs
 from wholescene.labels import EMPTY, UNKNOWN
 
 Rule = Literal["share-95", "majority"]
 RULES = ("share-95", "majority")
 Labels = TypeVar("Labels", Tensor, NDArray[np.integer])
 
-_MOST_COUNTS = 2**22  # int64 counts held at once, 32 MiB: below the cache of few machines, but far below a volume of 256 bins a block
+_MOST_COUNTS = 2**22  # int64 counts held at once (32 MiB); all blocks of a street volume with 256 bins each would be 512 MiB
 
 
 def pool_labels(labels: Labels, factor: int, rule: Rule = "share-95") -> Labels:
@@ -40,7 +40,9 @@ def pool_labels(labels: Labels, factor: int, rule: Rule = "share-95") -> Labels:
         InputError: unknown rule, a grid that `factor` does not divide, labels that are not integers in 0..255.
     """
     if isinstance(labels, np.ndarray):
-        return _pool(torch.from_numpy(np.ascontiguousarray(labels)), factor, rule).numpy()
+        if labels.dtype.kind in "iu" and labels.dtype != np.uint8:
+            labels = labels.astype(np.int64)  # torch lacks most unsigned types
+        return _pool(torch.from_numpy(np.require(labels, requirements=["C", "W"])), factor, rule).numpy()
     return _pool(labels, factor, rule)
 
 
@@ -50,8 +52,9 @@ def _pool(labels: Tensor, factor: int, rule: str) -> Tensor:
     if labels.dim() < 3 or factor < 1 or any(n % factor for n in labels.shape[-3:]):
         raise InputError(f"labels of shape {tuple(labels.shape)} have no three last axes that blocks of {factor} fill; crop or pad the grid to a multiple of {factor}")
     lead, (X, Y, Z) = labels.shape[:-3], (n // factor for n in labels.shape[-3:])
-    # one row of blocks along x at a time: (rows, factor, Y, factor, Z, factor)
-    slabs = _shifted(labels).reshape(-1, factor, Y, factor, Z, factor)
+    # Labels plus one, unknown wrapping to 0: so the counts need as many bins as there are classes, not 256.
+    # One row of blocks along x at a time: (rows, factor, Y, factor, Z, factor).
+    slabs = (byte_labels(labels, "labels") + 1).reshape(-1, factor, Y, factor, Z, factor)
     bins = int(slabs.max()) + 1 if slabs.numel() else 1
     columns = torch.arange(Y * Z, dtype=torch.int32, device=labels.device).view(Y, 1, Z, 1)
     step = max(1, _MOST_COUNTS // max(1, Y * Z * bins))
@@ -62,15 +65,6 @@ def _pool(labels: Tensor, factor: int, rule: str) -> Tensor:
         counts = count_pairs(rows.expand(slab.shape), slab, (slab.shape[0] * Y * Z, bins))
         pooled[first : first + step] = _decide(counts, factor**3, rule).view(-1, Y * Z)
     return pooled.view(*lead, X, Y, Z)
-
-
-def _shifted(labels: Tensor) -> Tensor:
-    """Labels plus one, with unknown at 0: so the counts need as many bins as there are classes, not 256."""
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise InputError(f"labels are {labels.dtype}, not integers in 0..255; convert them to uint8")
-    if labels.dtype != torch.uint8 and labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= UNKNOWN:
-        raise InputError(f"labels lie in {int(labels.min())}..{int(labels.max())}, not in 0..255; map raw ids to classes first")
-    return labels.to(torch.uint8) + 1  # 255 wraps to 0
 
 
 def _decide(counts: Tensor, block: int, rule: str) -> Tensor:

@@ -181,7 +181,8 @@ def share_in_view(frame: Frame) -> float:
     stride = max(1, round((grid.voxels / 65536) ** (1 / 3)))
     share = float(np.mean(camera.sees(grid.centres()[stride // 2 :: stride, stride // 2 :: stride, stride // 2 :: stride])))
     if share == 0:
-        raise InputError(f"{frame.name}: no voxel of the grid is in view of the camera{_other_readings(camera, grid)}; draw it with `wholescene overlay`")
+        readings = _other_readings(camera, grid)
+        raise InputError(f"{frame.name}: no voxel of the grid is in view of the camera{readings}; draw it with `wholescene overlay`")
     return share
 
 
