@@ -1,0 +1,154 @@
+"""What weights exist, as data, and `load`, which turns a name or a file into a system."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wholescene.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from wholescene.systems.base import System
+
+_BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """One set of weights.
+
+    Attributes:
+        name: with dashes.
+        system: name in the table of systems.
+        setting: conventions, size and dataset that build the config.
+        inputs: what it eats at test time.
+        trained_on: data and split.
+        licence: of the weights, with what it forbids.
+        source: page of its authors; "in the package" for the bundled ones.
+        file: file name inside the package, or as its authors name it.
+        fingerprint: SHA-256 over the sorted "name<TAB>shape" lines of the state dict as its authors wrote it; empty for the bundled ones.
+        published: number, split, frames and data revision as printed by its authors.
+        measured: number that we measured, with frames, data revision and date; empty if not measured.
+        note: one sentence on what that means for a real photo.
+    """
+
+    name: str
+    system: str
+    setting: str
+    inputs: str
+    trained_on: str
+    licence: str
+    source: str
+    file: str
+    fingerprint: str
+    published: str
+    measured: str
+    note: str
+
+    @property
+    def bundled(self) -> bool:
+        """Whether the package carries it."""
+        return self.source == "in the package"
+
+
+WEIGHTS = {
+    card.name: card
+    for card in (
+        WeightsCard(
+            name="monoscene-street-small",
+            system="monoscene",
+            setting="clean, small, 256 x 256 x 32 voxels of 0.2 m",
+            inputs="one picture",
+            trained_on="procedural streets only; encoder started from ImageNet weights of EfficientNet-Lite0 (Apache-2.0)",
+            licence="Apache-2.0",
+            source="in the package",
+            file="monoscene-street-small.safetensors",
+            fingerprint="",
+            published="",
+            measured="",
+            note="Trained on rendered streets only, so a real photo gives a rough sketch of ground, walls and large things, not a measurement.",
+        ),
+        WeightsCard(
+            name="monoscene-semantic-kitti",
+            system="monoscene",
+            setting="exact, full, SemanticKITTI",
+            inputs="one picture",
+            trained_on="SemanticKITTI 00-07, 09, 10",
+            licence="code Apache-2.0; trained on SemanticKITTI, which is for non-commercial use",
+            source="github.com/astra-vision/MonoScene",
+            file="monoscene_kitti.ckpt",
+            fingerprint="9f0aeb8df5c907534ab39540f5d651e3e84ee233807d7e5be645c1495ca3870b",
+            published="IoU 34.16, mIoU 11.08, hidden test server (sequences 11-21)",
+            measured="",
+            note="Trained on one camera rig in one city; another camera or place is outside of what it has seen.",
+        ),
+        WeightsCard(
+            name="monoscene-nyuv2",
+            system="monoscene",
+            setting="exact, full, NYUv2",
+            inputs="one picture",
+            trained_on="NYUv2, 795 training frames",
+            licence="code Apache-2.0; NYUv2 is for research use",
+            source="github.com/astra-vision/MonoScene",
+            file="monoscene_nyu.ckpt",
+            fingerprint="e5a1dc0ed82e74806235a892c9c5baa5e1cfe043d0831b0a4ac7670bfc6bfc0b",
+            published="IoU 42.51, mIoU 26.94, 654 test frames, every voxel that is not unknown",
+            measured="",
+            note="Trained on rooms seen by one Kinect; a phone picture of a room is outside of what it has seen.",
+        ),
+    )
+}
+
+
+def fingerprint(rows: Iterable[tuple[str, tuple[int, ...]]]) -> str:
+    """SHA-256 (hex) over the sorted lines `name<TAB>shape separated by commas` of a state dict: the same file has the same one, in any order."""
+    lines = sorted(f"{name}\t{','.join(map(str, shape))}" for name, shape in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def card(name: str) -> WeightsCard:
+    """The card of that name.
+
+    Raises:
+        InputError: naming the nearest ones.
+    """
+    if name not in WEIGHTS:
+        raise unknown_name("weights", name, WEIGHTS, "wholescene weights")
+    return WEIGHTS[name]
+
+
+def load(name_or_path: str | Path, device: str = "cpu") -> System:
+    """A system with trained weights, in eval mode.
+
+    Args:
+        name_or_path: a name from the table of weights, or a file that `train` or `convert` wrote.
+        device: a torch device.
+
+    Raises:
+        InputError: an unknown name, weights that lie with their authors (where, under which licence, and how to convert them), a file that is
+            not ours, or a device that is not there.
+    """
+    path = Path(name_or_path)
+    named = WEIGHTS.get(str(name_or_path))
+    if named is not None and not named.bundled:
+        raise InputError(
+            f"the weights {named.name} lie with their authors and cannot be carried here ({named.licence}); get {named.file} from {named.source}, "
+            f"then run: wholescene convert {named.file} {named.name}.safetensors --weights {named.name}, and give that file as the weights"
+        )
+    if named is not None:
+        path = _BUNDLED / named.file
+    elif not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        card(str(name_or_path))
+    from wholescene.checkpoints.native import load as load_native
+
+    system = load_native(path)
+    if named is not None:
+        system.card.setdefault("name", named.name)
+        system.card.setdefault("note", named.note)
+    try:
+        return system.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}; `wholescene doctor` lists what is there") from error
