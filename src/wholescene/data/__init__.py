@@ -1,1 +1,96 @@
-"""Datasets, one file a layout, and how frames become a batch."""
+"""Datasets, one file a layout, how frames become a batch, and the table of what can be opened by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wholescene.data.config import DataConfig, parse_names, parse_seeds
+from wholescene.errors import InputError, unknown_name
+from wholescene.labels import LabelSet
+from wholescene.structures import Frame
+
+
+class Dataset(Protocol):
+    """What every dataset gives: frames by number, their names, and what their labels mean."""
+
+    names: list[str]
+    labels: LabelSet
+
+    def __len__(self) -> int:
+        """How many frames."""
+        ...
+
+    def __getitem__(self, index: int) -> Frame:
+        """One frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One dataset of the table.
+
+    Attributes:
+        summary: one line for listings.
+        gives: inputs beside the main picture that its frames can have ("right", "occupancy", "points", "depth").
+        open: makes it from a config, what a role takes (text), and the inputs wanted.
+    """
+
+    summary: str
+    gives: frozenset[str]
+    open: Callable[[DataConfig, str, Collection[str]], Dataset]
+
+
+def open_dataset(config: DataConfig, role: str, needs: Collection[str] = ()) -> Dataset:
+    """The dataset of a config, for one role.
+
+    Args:
+        config: which dataset, where, and what each role takes.
+        role: "train", "val" or "test".
+        needs: inputs beside the main picture that a system wants; those that the dataset cannot give are left to whoever can (a depth source).
+
+    Raises:
+        InputError: an unknown dataset or role, no root where one is needed, or nothing there.
+    """
+    if config.dataset not in DATASETS:
+        raise unknown_name("dataset", config.dataset, DATASETS)
+    row = DATASETS[config.dataset]
+    return row.open(config, config.part(role), frozenset(needs) & row.gives)
+
+
+def _semantic_kitti(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
+    from wholescene.data.layout import SPLITS
+    from wholescene.data.semantic_kitti import SemanticKITTI
+
+    if config.root is None:
+        raise InputError("no folder is given for semantic-kitti; set the root to the folder that holds dataset/sequences/")
+    chosen: dict[str, Any] = {"split": part} if part in SPLITS else {"sequences": parse_names(part)}
+    return SemanticKITTI(
+        config.root,
+        **chosen,
+        right="right" in needs,
+        occupancy="occupancy" in needs,
+        points="points" in needs,
+        scales=config.scales,
+        revision=config.revision,
+        stride=config.stride,
+        exclude=config.exclude,
+    )
+
+
+def _street(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
+    from wholescene.worlds.street import Streets, street_setting
+
+    dataset: Dataset = Streets(parse_seeds(part), street_setting(config.setting or "full"))
+    return dataset
+
+
+DATASETS = {
+    "semantic-kitti": Row(
+        "SemanticKITTI scene completion (Behley et al. 2019), or an own recording in its layout",
+        frozenset({"right", "occupancy", "points"}),
+        _semantic_kitti,
+    ),
+    "street": Row("procedural streets, made as they are asked for", frozenset({"depth"}), _street),
+}
