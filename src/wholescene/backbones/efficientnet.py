@@ -94,7 +94,7 @@ VARIANTS: Mapping[str, Variant] = {
     "tf_efficientnet_b6": Variant(1.8, 2.6),
     "tf_efficientnet_b7": Variant(2.0, 3.1),
     "tf_efficientnet_lite0": Variant(1.0, 1.0, lite=True),
-    "efficientnet_tiny": Variant(stages=_TINY, stem=8, head=48),
+    "tiny": Variant(stages=_TINY, stem=8, head=48),
 }
 
 _NORM_EPS = 1e-3
@@ -253,7 +253,7 @@ class EfficientNet(nn.Module):
             blocks.append(nn.Sequential(*row))
             stride *= stage.stride
             sizes[f"blocks.{index}"] = (width, stride)
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks: Sequence[nn.Sequential] = nn.Sequential(*blocks)  # type: ignore[assignment]
         if taps[-1] == "conv_head":
             self.conv_head = nn.Conv2d(width, head, 1, bias=False)
             sizes["conv_head"] = (head, stride)

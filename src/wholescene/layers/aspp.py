@@ -17,7 +17,7 @@ class ASPP(nn.Module):
     def __init__(self, width: int, dilations: Sequence[int] = (1, 2, 3), *, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
-        self.branches = nn.ModuleList(_Branch(width, d) for d in dilations)
+        self.branches: Sequence[_Branch] = nn.ModuleList(_Branch(width, d) for d in dilations)  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) to the same."""

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
-@contextlib.contextmanager
-def _without_counting(block: nn.Module) -> Iterator[None]:
-    """Batch norms in `block` that train normalise as before, but their running statistics stay as they are."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
+
+class _WithoutCounting:
+    """While open, batch norms in `block` that train normalise as before, but count on copies of their running statistics."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self.kept: list[tuple[_BatchNorm, dict[str, Tensor | None]]] = []
+
+    def __enter__(self) -> None:
+        for norm in self.block.modules():
+            if isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats:
+                buffers = {name: norm._buffers[name] for name in _STATISTICS}
+                self.kept.append((norm, buffers))
+                norm._buffers.update({name: None if value is None else value.clone() for name, value in buffers.items()})
+
+    def __exit__(self, *error: object) -> None:
+        for norm, buffers in self.kept:
+            norm._buffers.update(buffers)
+        self.kept = []
 
 
 def run(block: nn.Module, *inputs: Any, recompute: bool) -> Any:
@@ -37,6 +45,4 @@ def run(block: nn.Module, *inputs: Any, recompute: bool) -> Any:
     """
     if not (recompute and torch.is_grad_enabled()):
         return block(*inputs)
-    return checkpoint(
-        block, *inputs, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _without_counting(block)), preserve_rng_state=True
-    )
+    return checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), _WithoutCounting(block)))

@@ -44,8 +44,8 @@ class ContextPrior(nn.Module):
         mega = math.prod(self.mega_shape)
         self.aspp = ASPP(width, dilations, activation_checkpointing=activation_checkpointing)
         # even axes are padded and odd ones not, so that both give floor(n / 2) mega voxels
-        padding = tuple((n + 1) % 2 for n in self.shape)
-        self.mega_context = nn.Conv3d(width, 2 * width, 3, stride=2, padding=padding)
+        x, y, z = ((n + 1) % 2 for n in self.shape)
+        self.mega_context = nn.Conv3d(width, 2 * width, 3, stride=2, padding=(x, y, z))
         self.relations = nn.ModuleList(nn.Conv3d(width, mega, 1) for _ in range(relations))
         self.merge = nn.Conv3d((2 * relations + 1) * width, width, 1, bias=False)
         self.refine = Process(width, (1,), momentum=momentum)

@@ -47,7 +47,7 @@ class CompletionHead(nn.Module):
         classes: int,
         doublings: int = 0,
         *,
-        slab: int | None = 8,
+        slab: int | None = 4,
         activation_checkpointing: bool = False,
     ) -> None:
         """
@@ -62,7 +62,7 @@ class CompletionHead(nn.Module):
         super().__init__()
         self.slab = slab
         widths = [width] + [inner] * doublings
-        self.up = nn.ModuleList(Upsample(a, b) for a, b in pairwise(widths))
+        self.up: Sequence[Upsample] = nn.ModuleList(Upsample(a, b) for a, b in pairwise(widths))  # type: ignore[assignment]
         self.segment = SegmentationHead(widths[-1], inner, classes, activation_checkpointing=activation_checkpointing)
 
     def forward(self, volume: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -104,7 +104,8 @@ class Decoder2D(nn.Module):
         widths = [width // 2**i for i in range(len(skips) + 1)]
         finest = known.index(self.scales[0])  # nothing above the finest map that leaves is built
         coarsest_first = list(reversed(skips))[: len(skips) - finest]
-        self.up = nn.ModuleList(UpBlock(deep, skip, wide) for (deep, wide), skip in zip(pairwise(widths), coarsest_first, strict=False))
+        blocks = [UpBlock(deep, skip, wide) for (deep, wide), skip in zip(pairwise(widths), coarsest_first, strict=False)]
+        self.up: Sequence[UpBlock] = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.out = nn.ModuleDict({str(s): nn.Conv2d(widths[len(skips) - known.index(s)], out, 1) for s in self.scales})
 
     def forward(self, maps: list[Tensor]) -> dict[int, Tensor]:
@@ -120,21 +121,19 @@ class Decoder2D(nn.Module):
         for block in self.up:
             skip = maps.pop()
             scale = 2 ** len(maps)
-            leaves = self.out[str(scale)] if str(scale) in self.out else None
-            if not self._in_bands(skip):
-                x = run(block, x, skip, recompute=self.activation_checkpointing)
-            elif block is not self.up[-1] or leaves is None:
-                x = gather(block.stream(x, skip, self.band), skip.shape[2])
-            else:  # the widest tensor of all is never held: its bands go straight into the map that leaves
-                pyramid[scale] = gather(each(leaves, block.stream(x, skip, self.band)), skip.shape[2])
+            leave = self.out[str(scale)] if scale in self.scales else nn.Identity()
+            band = self._band(skip)
+            if band and block is self.up[-1]:  # the widest tensor of all is never held: its bands go straight into the map that leaves
+                pyramid[scale] = gather(each(leave, block.stream(x, skip, band)), skip.shape[2])
                 break
-            if leaves is not None:
-                pyramid[scale] = leaves(x)
+            x = gather(block.stream(x, skip, band), skip.shape[2]) if band else run(block, x, skip, recompute=self.activation_checkpointing)
+            if scale in self.scales:
+                pyramid[scale] = leave(x)
         return dict(sorted(pyramid.items()))
 
-    def _in_bands(self, skip: Tensor) -> bool:
-        """Bands save memory only where there are several; each costs a pass over the weights."""
-        return self.band is not None and may_stream(self) and skip.shape[2] > 4 * self.band
+    def _band(self, skip: Tensor) -> int:
+        """Rows a band, 0 for whole maps: bands save memory only where there are several, and each costs a pass over the weights."""
+        return self.band if self.band is not None and may_stream(self) and skip.shape[2] > 4 * self.band else 0
 
 
 class UNet2D(nn.Module):

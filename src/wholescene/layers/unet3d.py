@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -162,6 +163,6 @@ class UNet3D(nn.Module):
             volume = down(volume)
         volume, extra = self.middle(volume)
         for up in reversed(self.up):
-            volume = up(volume)
-            volume += skips.pop()
+            volume, skip = up(volume), skips.pop()
+            volume = volume + skip if torch.is_grad_enabled() else volume.add_(skip)
         return volume, extra
