@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 # OpenCV axes (x right, y down, z forward) of a level camera, in a world with x forward, y left, z up.
 LEVEL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 
+_NO_POSE = "no pose"  # how a reader's note begins that says where it looked for the pose; a pose makes it void
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -69,6 +71,8 @@ class Camera:
         rotation = pose[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
             raise InputError(f"{where}: the pose's 3x3 part is not a rotation (orthonormal, determinant +1); check scale and axis order")
+        if offset.shape != (3,) or affine.shape != (3, 3) or not np.all(np.isfinite(offset)) or not abs(np.linalg.det(affine)) > 1e-12:
+            raise InputError(f"{where}: its offset is not 3 finite numbers, or its picture's history is not an invertible 3x3 matrix")
         width, height = (int(n) for n in self.recorded_size)
         if width < 1 or height < 1 or width > 65536 or height > 65536:
             raise InputError(f"{where}: picture size {width} x {height} is not between 1 and 65,536 pixels on each side")
@@ -114,11 +118,12 @@ class Camera:
         pose = np.eye(4)
         pose[:3, :3] = down @ LEVEL
         pose[:3, 3] = -pose[:3, :3] @ np.array([0.0, 0.0, height_m])
-        return replace(self, T_cam_world=pose, pose_known=True, world="ground", guesses=(*self.guesses, *guesses))
+        return replace(self.posed(pose, "ground"), guesses=(*self.guesses, *guesses))
 
     def posed(self, T_cam_world: NDArray[Any], world: str = "scene") -> Camera:
         """The same camera with another pose, (4, 4) world to camera, in a world of that kind (see the attribute)."""
-        return replace(self, T_cam_world=np.asarray(T_cam_world, dtype=np.float64), pose_known=True, world=world)
+        notes = tuple(note for note in self.notes if not note.startswith(_NO_POSE))
+        return replace(self, T_cam_world=np.asarray(T_cam_world, dtype=np.float64), pose_known=True, world=world, notes=notes)
 
     def noted(self, *notes: str) -> Camera:
         """The same camera with more notes."""
@@ -131,7 +136,7 @@ class Camera:
             InputError: saying what was looked for and where it usually is, and offering height and pitch instead.
         """
         if not self.pose_known:
-            why = next((note for note in self.notes if note.startswith("no pose")), "no pose: only its intrinsics are known")
+            why = next((note for note in self.notes if note.startswith(_NO_POSE)), f"{_NO_POSE}: only its intrinsics are known")
             raise InputError(f"camera from {self.source} has {why}; give that, or its --height METRES above the ground and its --pitch DEGREES")
 
     # ---- the picture's history --------------------------------------------------------------------------------------------------
@@ -258,9 +263,9 @@ class Camera:
         Raises:
             InputError: fields are missing or unknown, or hold what no camera has.
         """
-        pairs = {name: tuple(plain[name]) for name in ("recorded_size", "now", "guesses", "notes") if name in plain}
         try:
-            return cls(**{**plain, **pairs})
+            fields: dict[str, Any] = {k: tuple(v) if k in ("recorded_size", "now", "guesses", "notes") else v for k, v in plain.items()}
+            return cls(**fields)
         except InputError:
             raise
         except (TypeError, ValueError) as error:

@@ -99,7 +99,7 @@ class VoxelGrid:
     @property
     def T_grid_world(self) -> NDArray[np.float64]:
         """(4, 4) float64, world to grid."""
-        return np.linalg.inv(self.T_world_grid)
+        return np.asarray(np.linalg.inv(self.T_world_grid))
 
     def centres(self) -> NDArray[np.float64]:
         """(X, Y, Z, 3) float64, voxel centres in the world, metres: pose applied to (index + 0.5) * voxel_size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def prepare(frame: Frame, preparation: Preparation) -> Frame:
         views[name] = replace(view, picture=picture, camera=camera)
     target = views["main"].camera
     source = frame.main.camera
-    maps = {n: _fit_map(m, source, target) for n in ("depth", "depth_target") if (m := getattr(frame, n)) is not None}
+    maps: dict[str, Any] = {n: _fit_map(m, source, target) for n in ("depth", "depth_target") if (m := getattr(frame, n)) is not None}
     return replace(frame, views=views, **maps)
 
 

@@ -123,7 +123,7 @@ class System(nn.Module):
         from wholescene.pictures import read_picture
 
         read = read_picture(picture)
-        camera = camera if camera is not None else camera_of(read)
+        camera = (camera if camera is not None else camera_of(read)).noted(*read.notes)
         if camera.size != (read.width, read.height):
             camera = camera.resized((read.width, read.height))
         if not camera.pose_known:
@@ -150,6 +150,7 @@ class System(nn.Module):
             "weights": self.card.get("name", "fresh weights"),
             "share_in_view": round(share, 4),
             "guesses": list(frame.main.camera.guesses),
+            "notes": [*frame.main.camera.notes, *view_notes(frame, share)],
             "note": self.card.get("note", ""),
         }
         return Scene(
@@ -176,14 +177,19 @@ def share_in_view(frame: Frame) -> float:
     Raises:
         InputError: none is; the message names the usual misreadings of a pose.
     """
-    camera = frame.main.camera
-    grid = frame.grid
-    stride = max(1, round((grid.voxels / 65536) ** (1 / 3)))
-    share = float(np.mean(camera.sees(grid.centres()[stride // 2 :: stride, stride // 2 :: stride, stride // 2 :: stride])))
+    share = frame.grid.share_in_view(frame.main.camera)
     if share == 0:
-        readings = _other_readings(camera, grid)
-        raise InputError(f"{frame.name}: no voxel of the grid is in view of the camera{readings}; draw it with `wholescene overlay`")
+        other = _other_readings(frame.main.camera, frame.grid)
+        raise InputError(f"{frame.name}: no voxel of the grid is in view of the camera{other}; draw it with `wholescene overlay`")
     return share
+
+
+def view_notes(frame: Frame, share: float) -> tuple[str, ...]:
+    """A warning where so little of the grid is in view that the pose was probably misread; nothing otherwise."""
+    if share >= LEAST_SHARE_IN_VIEW:
+        return ()
+    other = _other_readings(frame.main.camera, frame.grid)
+    return (f"only {share:.1%} of the grid is in view of the camera{other}; draw it with `wholescene overlay`",)
 
 
 def _other_readings(camera: Camera, grid: VoxelGrid) -> str:
@@ -191,18 +197,13 @@ def _other_readings(camera: Camera, grid: VoxelGrid) -> str:
     flip = np.diag([1.0, -1.0, -1.0, 1.0])
     T = camera.T_cam_world
     readings = {
-        "as camera-to-world (inverted)": np.linalg.inv(T),
+        "the other way round (camera to world for world to camera)": np.linalg.inv(T),
         "with OpenGL axes (y up, z backward)": flip @ T,
-        "as camera-to-world with OpenGL axes": flip @ np.linalg.inv(T),
+        "the other way round and with OpenGL axes": flip @ np.linalg.inv(T),
     }
-    seen = {}
-    for name, pose in readings.items():
-        try:
-            seen[name] = float(np.mean(camera.posed(pose).sees(grid.centres()[::8, ::8, ::4])))
-        except InputError:
-            continue
-    good = [f"{name}: {share:.0%}" for name, share in seen.items() if share > LEAST_SHARE_IN_VIEW]
-    return f" (the pose read {'; '.join(good)} would be in view)" if good else ""
+    seen = {name: grid.share_in_view(camera.posed(pose)) for name, pose in readings.items()}
+    good = [f"{name} would see {share:.0%}" for name, share in seen.items() if share > LEAST_SHARE_IN_VIEW]
+    return f" (its pose read {'; '.join(good)}: name the reading, such as cam_to_world_opengl)" if good else ""
 
 
 def _with_inputs(frame: Frame, given: dict[str, Any]) -> Frame:
