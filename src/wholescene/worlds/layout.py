@@ -1,0 +1,470 @@
+"""Laying out a street: which ground lies where, and what stands on it. Everything is drawn from one generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wholescene.worlds import furniture, houses, people, plants, vehicles
+from wholescene.worlds.pavement import OTHER, PARKING, ROAD, SIDEWALK, TERRAIN, Crossing, Ground, GroundPaint, Place, Plan
+from wholescene.worlds.solids import Body, Ellipsoid
+
+Array = NDArray[Any]
+
+CHARACTERS = ("residential", "town", "green", "avenue")
+_SHARES = (0.48, 0.14, 0.22, 0.16)
+_BEHIND, _AHEAD = -14.0, 110.0
+
+
+@dataclass
+class Side:
+    """One side of the street, from the carriageway outwards, in distances |t| from the centre line.
+
+    Attributes:
+        sign: +1 left, -1 right.
+        strips: (role, kind of ground, inner, outer), metres.
+        line: |t| of the property line.
+        frontage: metres from the property line to the houses.
+    """
+
+    sign: int
+    strips: list[tuple[str, int, float, float]]
+    line: float
+    frontage: float
+
+    def find(self, role: str) -> tuple[float, float] | None:
+        """(inner, outer) of the first strip of that role."""
+        return next(((inner, outer) for name, _, inner, outer in self.strips if name == role), None)
+
+
+@dataclass
+class Layout:
+    """A street being laid out.
+
+    Attributes:
+        plan: its ground.
+        lane: t at which the camera's car drives.
+        bodies: what stands there already.
+        taken: (s, t, half length, half width) of footprints that others must keep clear of.
+    """
+
+    rng: np.random.Generator
+    character: str
+    plan: Plan
+    sides: tuple[Side, Side]
+    lane: float
+    autumn: float
+    bodies: list[Body] = field(default_factory=list)
+    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def free(self, s: float, t: float, half_length: float, half_width: float, margin: float = 0.4) -> bool:
+        """Whether nobody stands there."""
+        return not any(abs(s - a) < half_length + c + margin and abs(t - b) < half_width + d + margin for a, b, c, d in self.taken)
+
+    def take(self, s: float, t: float, half_length: float, half_width: float) -> bool:
+        """Claim a footprint if it is free."""
+        if not self.free(s, t, half_length, half_width):
+            return False
+        self.taken.append((s, t, half_length, half_width))
+        return True
+
+    def steps(self, start: float, end: float, low: float, high: float) -> Iterator[float]:
+        """s from start to end in random steps."""
+        s = start + self.rng.uniform(0, low)
+        while s < end:
+            yield s
+            s += self.rng.uniform(low, high)
+
+
+def _side(rng: np.random.Generator, sign: int, character: str, road: float) -> Side:
+    strips: list[tuple[str, int, float, float]] = []
+    at = road
+
+    def add(role: str, kind: int, width: float) -> None:
+        nonlocal at
+        strips.append((role, kind, at, at + width))
+        at += width
+
+    walks = {"residential": 0.85, "town": 1.0, "green": 0.25, "avenue": 0.85}[character]
+    if rng.random() < {"residential": 0.35, "town": 0.6, "green": 0.05, "avenue": 0.3}[character]:
+        add("parking", PARKING, rng.uniform(1.9, 2.4) if rng.random() < 0.85 else rng.uniform(4.5, 5.2))
+    if rng.random() < {"residential": 0.25, "town": 0.1, "green": 0.9, "avenue": 0.6}[character]:
+        add("verge", TERRAIN, rng.uniform(0.8, 2.5) if character != "green" else rng.uniform(1.5, 4.5))
+    if rng.random() < walks:
+        add("walk", SIDEWALK, rng.uniform(1.4, 2.8) if character != "town" else rng.uniform(2.2, 4.5))
+    line, frontage = (
+        at,
+        float(rng.uniform(1.5, 9.0) if character == "residential" else rng.uniform(0.0, 0.6) if character == "town" else rng.uniform(5, 14)),
+    )
+    kind = TERRAIN
+    if character == "residential" and rng.random() < 0.35:
+        kind = SIDEWALK if rng.random() < 0.65 else OTHER
+    if character == "town":
+        kind = SIDEWALK
+    add("yard", kind, max(frontage + (1.0 if character == "town" else 4.0), 0.5))
+    strips.append(("back", TERRAIN if rng.random() < 0.9 else OTHER, at, 400.0))
+    return Side(sign, strips, line, frontage)
+
+
+def _crossings(rng: np.random.Generator, character: str, road: float) -> tuple[Crossing, ...]:
+    crossings: list[Crossing] = []
+    count = int(rng.choice([0, 1, 2], p=[0.42, 0.45, 0.13])) if character != "green" else int(rng.random() < 0.25)
+    for s in np.sort(rng.uniform(8, 60, count)):
+        half, walk = rng.uniform(2.4, 4.2), rng.uniform(1.3, 2.4)
+        if character == "green":
+            edges, surfaces = [-half, half], [ROAD if rng.random() < 0.6 else OTHER]
+        else:
+            edges, surfaces = [-half - walk, -half, half, half + walk], [SIDEWALK, ROAD, SIDEWALK]
+        arms = rng.choice(3)
+        reach = ((-400.0, road), (-road, 400.0), (-400.0, 400.0))[arms]
+        crossings.append(Crossing(float(s), tuple(float(e) for e in edges), tuple(surfaces), reach))
+    return tuple(c for i, c in enumerate(crossings) if i == 0 or c.s - crossings[i - 1].s > 16)
+
+
+def _begin(rng: np.random.Generator) -> Layout:
+    """Draw the character, the cross-section, the bend and the crossings."""
+    character = str(rng.choice(CHARACTERS, p=_SHARES))
+    half = float(
+        {"residential": rng.uniform(2.5, 3.8), "town": rng.uniform(2.8, 4.5), "green": rng.uniform(2.8, 4.2), "avenue": rng.uniform(3.4, 6.8)}[
+            character
+        ]
+    )
+    right, left = (_side(rng, sign, character, half) for sign in (-1, 1))
+    edges = [-outer for _, _, _, outer in reversed(right.strips)] + [-half, half] + [outer for _, _, _, outer in left.strips]
+    surfaces = [kind for _, kind, _, _ in reversed(right.strips)] + [ROAD] + [kind for _, kind, _, _ in left.strips]
+    lane = -half * rng.uniform(0.3, 0.6)
+    bent = rng.random()
+    curve = rng.normal(0, 0.0012) if bent < 0.6 else rng.uniform(-0.011, 0.011)
+    kerb = float(rng.uniform(0.04, 0.16))
+    bank = tuple(rng.uniform(-0.12, 0.3, 2)) if character == "green" else tuple(rng.uniform(-0.02, 0.05, 2))
+    plan = Plan(
+        offset=-lane,
+        slope=math.tan(math.radians(rng.normal(0, 1.6))),
+        curve=float(curve),
+        rise=float(rng.normal(0, 3e-4) if rng.random() < 0.6 else 0.0),
+        edges=tuple(float(e) for e in edges),
+        surfaces=tuple(surfaces),
+        heights=(0.0, 0.02 * float(rng.random()), kerb, kerb * 0.5, kerb + float(rng.uniform(-0.05, 0.06))),
+        bank=(float(bank[0]), float(bank[1])),
+        bank_from=half + 2.5,
+        bumps=float(rng.uniform(0.01, 0.07)),
+        phase=(float(rng.uniform(0, 6)), float(rng.uniform(0, 6))),
+        marking=float(
+            {"residential": rng.choice([-1.0, -1.0, 3.0]), "town": rng.choice([-1.0, 3.0, 6.0])}.get(
+                character, rng.choice([0.0, 3.0, 6.0, 9.0, -1.0])
+            )
+        ),
+        border=bool(rng.random() < {"residential": 0.08, "town": 0.15}.get(character, 0.6)),
+        crossings=_crossings(rng, character, half),
+    )
+    autumn = float(rng.choice([0.0, 0.08, 0.45], p=[0.5, 0.35, 0.15]))
+    return Layout(rng, character, plan, (right, left), lane, autumn)
+
+
+def _ground(layout: Layout, layer: float) -> Body:
+    rng = layout.rng
+    tone, pave, green = rng.uniform(0.36, 0.58), rng.uniform(0.48, 0.70), rng.uniform(0.30, 0.48)
+    paint = GroundPaint(
+        layout.plan,
+        (tone, tone * rng.uniform(0.97, 1.0), tone * rng.uniform(0.95, 1.03)),
+        (pave, pave * rng.uniform(0.95, 1.0), pave * rng.uniform(0.88, 1.0)),
+        (green * rng.uniform(0.75, 1.0), green * 1.08, green * rng.uniform(0.35, 0.6)),
+        (green * 1.35, green * 1.25, green * 0.75),
+        (tone * 1.2, tone * 1.12, tone),
+        float(rng.random()),
+        float(rng.choice([0.0, 0.25, 0.4, 0.8])),
+        int(rng.integers(1 << 20)),
+    )
+    return Body(Ground(layout.plan, layer), None, paint, rank=0, label_at=layout.plan.labels)
+
+
+def _build_houses(layout: Layout, side: Side) -> None:
+    rng, plan, character = layout.rng, layout.plan, layout.character
+    if character == "green" and rng.random() < 0.75:
+        return
+    s = _BEHIND - rng.uniform(0, 10)
+    if character == "avenue" and rng.random() < 0.35:
+        s += 40
+    while s < _AHEAD:
+        length = float(rng.uniform(8, 14) if character == "residential" else rng.uniform(10, 24))
+        depth, storeys = float(rng.uniform(8, 11)), int(rng.choice([1, 2, 2, 3]) if character == "residential" else rng.integers(2, 5))
+        front = side.line + side.frontage + (rng.uniform(-0.3, 2.0) * min(1.0, side.frontage / 3))
+        middle, t = s + length / 2, side.sign * (front + depth / 2)
+        gap = rng.uniform(3, 9) if character == "residential" else rng.choice([0.0, 0.0, 3.5, 8.0])
+        if character == "avenue":
+            gap += rng.uniform(4, 18)
+        if not any(plan.crossed(x, t, 1.5) for x in np.linspace(s - 0.5, s + length + 0.5, 7)):
+            place = plan.at(middle, t)
+            roof = str(rng.choice(["gable", "cross", "hip", "flat"], p=[0.45, 0.25, 0.15, 0.15]))
+            layout.bodies += houses.house(rng, place, length, depth, storeys, roof)
+            layout.taken.append((middle, t, length / 2 + 0.3, depth / 2 + 0.3))
+            if rng.random() < 0.3 and storeys > 1 and side.frontage > 1.5:
+                layout.bodies += houses.balconies(rng, place, length, depth, storeys, side.sign)
+            if gap > 5 and rng.random() < 0.5:
+                spot = s + length + gap / 2
+                if layout.take(spot, side.sign * (front + 2.8), 2.0, 3.0) and not plan.crossed(spot, t, 3.0):
+                    layout.bodies += houses.garage(rng, plan.at(spot, side.sign * (front + 3.2)))
+        s += length + gap
+
+
+def _enclose(layout: Layout, side: Side) -> None:
+    """Fences, walls and hedges along the property line, in pieces that follow the bend."""
+    rng, plan = layout.rng, layout.plan
+    if layout.character == "town" or (layout.character == "green" and rng.random() < 0.5):
+        return
+    if layout.character == "green" and rng.random() < 0.45:
+        t = side.sign * (plan.road[1] + 0.7)
+        for s in np.arange(_BEHIND, 70, 4.0):
+            if not plan.crossed(s + 2, t * 1.5, 3):
+                layout.bodies += furniture.guard_rail(plan.at(float(s), t), 4.02)
+        return
+    s = _BEHIND
+    while s < 75:
+        stretch = rng.uniform(8, 26)
+        kind = str(rng.choice(["slats", "rails", "wall", "brick", "hedge", "none"], p=[0.17, 0.07, 0.17, 0.08, 0.33, 0.18]))
+        height = float(rng.uniform(0.6, 1.5) if kind in ("wall", "brick") else rng.uniform(0.8, 1.9))
+        material = plants.foliage(rng, 0.0) if kind == "hedge" else furniture.fence_material(rng, kind) if kind != "none" else None
+        thick = 0.04 if kind in ("slats", "rails") else 0.13
+        width, base = float(rng.uniform(0.7, 1.5)), rng.random() < 0.35
+        at = s
+        while at < s + stretch and material is not None:
+            piece = min(4.0, s + stretch - at)
+            t = side.sign * (side.line + (0.15 if kind != "hedge" else width / 2 + 0.1))
+            if not any(plan.crossed(x, t, 0.3) for x in (at, at + piece / 2, at + piece)):
+                place = plan.at(at, t)
+                reach = piece / math.cos(place.yaw) + 0.02
+                if kind == "hedge":
+                    layout.bodies += plants.hedge(rng, place, reach, width, height, material)
+                    if base:
+                        layout.bodies += furniture.fence(
+                            plan.at(at, side.sign * (side.line + 0.05)), reach, 0.5, furniture.fence_material(rng, "wall"), 0.08
+                        )
+                else:
+                    layout.bodies += furniture.fence(place, reach, height, material, thick)
+            at += piece
+        s += stretch + (rng.uniform(2.5, 4.5) if rng.random() < 0.7 else 0.0)
+
+
+def _plant(layout: Layout, side: Side) -> None:
+    rng, plan, character = layout.rng, layout.plan, layout.character
+    verge = side.find("verge")
+    if verge and verge[1] - verge[0] > 1.0 and rng.random() < 0.65:
+        t = side.sign * (verge[0] + verge[1]) / 2
+        height = rng.uniform(4.5, 9)
+        for s in layout.steps(_BEHIND, 95, 7, 15):
+            if not plan.crossed(s, t, 2.5) and layout.take(s, t, 0.4, 0.4):
+                layout.bodies += plants.tree(rng, plan.at(s, t), height * rng.uniform(0.8, 1.2), layout.autumn)
+    elif side.find("walk") and character in ("town", "avenue") and rng.random() < 0.4:
+        walk = side.find("walk")
+        assert walk is not None
+        for s in layout.steps(_BEHIND, 95, 9, 16):
+            t = side.sign * (walk[0] + 0.6)
+            if not plan.crossed(s, t, 2.5) and layout.take(s, t, 0.3, 0.3):
+                layout.bodies += plants.tree(rng, plan.at(s, t), rng.uniform(4.5, 8), layout.autumn)
+    if character != "town":
+        _plant_yard(layout, side)
+    _plant_back(layout, side)
+
+
+def _plant_yard(layout: Layout, side: Side) -> None:
+    rng, plan = layout.rng, layout.plan
+    wild = layout.character == "green"
+    if wild and rng.random() < 0.75:
+        start = side.line + rng.uniform(0.3, 3.0)
+        for depth in (0.0, 3.2):
+            s = _BEHIND
+            while s < 90:
+                length, t = rng.uniform(8, 30), side.sign * (start + depth + rng.uniform(0.8, 1.8))
+                if not plan.crossed(s + length / 2, t, length / 2 + 2) and rng.random() < 0.85:
+                    layout.bodies += plants.thicket(rng, plan.at(s, t + side.sign * 1.2), length, 2.6, rng.uniform(1.5, 6.5), layout.autumn)
+                s += length + rng.uniform(0, 6)
+    low, high = (4, 10) if not wild else (4, 11)
+    for s in layout.steps(_BEHIND, 90, low, high):
+        t = side.sign * (side.line + rng.uniform(1.0, max(side.frontage, 2.0) + (6 if wild else 0)))
+        if plan.crossed(s, t, 2.0):
+            continue
+        if rng.random() < 0.55 and layout.take(s, t, 0.6, 0.6):
+            layout.bodies += plants.tree(rng, plan.at(s, t), rng.uniform(3, 9.5), layout.autumn, bool(rng.random() < 0.2))
+        elif layout.take(s, t, 0.8, 0.8):
+            layout.bodies += plants.bush(rng, plan.at(s, t), rng.uniform(1.0, 2.6), rng.uniform(0.8, 2.4), layout.autumn)
+
+
+def _plant_back(layout: Layout, side: Side) -> None:
+    """Trees behind the houses and a line of woods or hills far away."""
+    rng, plan = layout.rng, layout.plan
+    back = side.line + side.frontage + (12 if layout.character != "green" else 8)
+    for s in layout.steps(-6, 100, 5, 12):
+        t = side.sign * (back + rng.uniform(0, 14))
+        if not plan.crossed(s, t, 3) and layout.take(s, t, 1.5, 1.5):
+            layout.bodies += plants.tree(rng, plan.at(s, t), rng.uniform(6, 13), layout.autumn, bool(rng.random() < 0.25))
+    for s in layout.steps(100, 330, 8, 26):
+        t = side.sign * (rng.uniform(8, 60) + 0.1 * s)
+        place = plan.at(s, t)
+        if rng.random() < 0.35 and layout.character != "green":
+            layout.bodies += houses.house(rng, place, rng.uniform(8, 20), rng.uniform(8, 12), int(rng.integers(2, 4)), "gable")
+        else:
+            layout.bodies += plants.tree(rng, place, rng.uniform(7, 16), layout.autumn)
+
+
+def _furnish(layout: Layout, side: Side) -> None:
+    rng, plan = layout.rng, layout.plan
+    edge = side.find("verge") or side.find("walk")
+    inner = edge[0] if edge else plan.road[1]
+    t = side.sign * (inner + 0.45)
+    if rng.random() < 0.8:
+        post = furniture.lamp if rng.random() < 0.8 else furniture.mast
+        for s in layout.steps(-5, 110, 18, 34):
+            if not plan.crossed(s, t, 0.6) and layout.take(s, t, 0.2, 0.2):
+                layout.bodies += furniture.lamp(rng, plan.at(s, t), side.sign) if post is furniture.lamp else furniture.mast(rng, plan.at(s, t))
+    signs = [c.s + e for c in plan.crossings for e in (c.edges[0] - 1.2, c.edges[-1] + 1.2)] + [float(s) for s in layout.steps(4, 70, 14, 45)]
+    for s in signs:
+        if rng.random() < 0.75 and not plan.crossed(s, t, 0.3) and layout.take(s, t, 0.2, 0.3):
+            place = plan.at(s, t).turned(0.0 if side.sign < 0 or rng.random() < 0.4 else math.pi)
+            make = (
+                furniture.sign if rng.random() < 0.75 else furniture.traffic_light if plan.crossings and rng.random() < 0.5 else furniture.street_name
+            )
+            layout.bodies += make(rng, place.turned(rng.normal(0, 0.08)))
+    if rng.random() < 0.25:
+        for s in layout.steps(2, 55, 2.0, 12.0):
+            if not plan.crossed(s, t, 0.3) and layout.take(s, t, 0.15, 0.15):
+                layout.bodies += furniture.bollard(rng, plan.at(s, t))
+
+
+def _park(layout: Layout, side: Side) -> None:
+    """Parked vehicles: in the parking strip if there is one, else some at the kerb."""
+    rng, plan = layout.rng, layout.plan
+    strip = side.find("parking")
+    density = rng.uniform(0.2, 0.95) if strip else rng.choice([0.0, 0.15, 0.6], p=[0.45, 0.3, 0.25]) * (layout.character != "green")
+    across = bool(strip and strip[1] - strip[0] > 4)
+    room = (strip[0] + strip[1]) / 2 if strip else plan.road[1] - 0.85
+    for s in layout.steps(-6, 85, 2.7 if across else 5.4, 3.0 if across else 7.0):
+        t = side.sign * room
+        near_lane = abs(t - layout.lane) < 2.2
+        if rng.random() > density or plan.crossed(s, t, 3) or (near_lane and not strip) or plan.crossed(s, t * 1.3, 4):
+            continue
+        half_length, half_width = (1.0, 2.4) if across else (2.5, 0.95)
+        kind = rng.random()
+        if kind > 0.93 and not across:
+            half_length = 4.6
+        if not layout.take(s, t, half_length, half_width):
+            continue
+        heading = (0.0 if side.sign < 0 or rng.random() < 0.25 else math.pi) + rng.normal(0, 0.02)
+        if across:
+            heading = side.sign * math.pi / 2 * rng.choice([-1, 1])
+        place = plan.at(s, t).turned(heading)
+        if half_length > 4:
+            make = (vehicles.truck, vehicles.trailer, vehicles.bus)[int(rng.choice(3, p=[0.5, 0.35, 0.15]))]
+            layout.bodies += make(rng, place)
+        else:
+            layout.bodies += vehicles.car(rng, place, bool(kind > 0.83))
+
+
+def _drive(layout: Layout) -> None:
+    """Moving vehicles: ahead in the own lane, towards the camera in the other, and from the side."""
+    rng, plan = layout.rng, layout.plan
+    right, left = plan.road
+    if rng.random() < 0.4:
+        s = rng.uniform(10, 48)
+        if layout.take(s, layout.lane, 4.0, 1.2):
+            place, kind = plan.at(s, layout.lane).turned(rng.normal(0, 0.015)), rng.random()
+            make = vehicles.truck if kind > 0.9 else vehicles.bus if kind > 0.82 else people.motorcyclist if kind > 0.74 else None
+            layout.bodies += make(rng, place) if make else vehicles.car(rng, place, bool(rng.random() < 0.15))
+    for s in layout.steps(9, 100, 14, 60):
+        t = left * rng.uniform(0.42, 0.55)
+        if left - right > 5.0 and rng.random() < 0.4 and layout.take(s, t, 3.0, 1.05):
+            place, kind = plan.at(s, t).turned(math.pi), rng.random()
+            make = vehicles.truck if kind > 0.92 else vehicles.bus if kind > 0.88 else people.motorcyclist if kind > 0.82 else None
+            layout.bodies += make(rng, place) if make else vehicles.car(rng, place, bool(rng.random() < 0.15))
+    for crossing in plan.crossings:
+        if rng.random() < 0.3:
+            side = -1 if crossing.reach[0] < -100 else 1
+            t, s = side * rng.uniform(right * -1 + 4, 20), crossing.s - side * 1.3
+            if layout.take(s, t, 1.2, 2.6):
+                layout.bodies += vehicles.car(rng, plan.at(s, t).turned(-side * math.pi / 2))
+
+
+def _people(layout: Layout, side: Side) -> None:
+    rng, plan = layout.rng, layout.plan
+    walk = side.find("walk")
+    crowd = {"residential": 0.5, "town": 0.85, "green": 0.25, "avenue": 0.5}[layout.character]
+    if walk and rng.random() < crowd:
+        for s in layout.steps(5, 60, 5, 30):
+            t = side.sign * rng.uniform(walk[0] + 0.4, walk[1] - 0.3)
+            if layout.take(s, t, 0.3, 0.3):
+                layout.bodies += people.person(rng, plan.at(s, t).turned(rng.choice([0, math.pi]) + rng.normal(0, 0.3)))
+    if rng.random() < 0.3:
+        s, t = rng.uniform(7, 45), side.sign * (plan.road[1] - 0.6)
+        if layout.take(s, t, 1.0, 0.4):
+            layout.bodies += people.bicyclist(rng, plan.at(s, t).turned(0.0 if side.sign < 0 else math.pi))
+    if walk and rng.random() < 0.35:
+        s, t = rng.uniform(5, 45), side.sign * (walk[1] - 0.35)
+        for i in range(int(rng.integers(1, 5))):
+            if not plan.crossed(s + 0.7 * i, t) and layout.take(s + 0.7 * i, t, 0.15, 0.3):
+                turned = rng.choice([0.0, math.pi / 2]) + rng.normal(0, 0.1)
+                layout.bodies += vehicles.bicycle(rng, plan.at(s + 0.7 * i, t).turned(turned))
+    if walk and rng.random() < 0.22:
+        s, t = rng.uniform(5, 45), side.sign * (walk[0] + 0.6)
+        if not plan.crossed(s, t) and layout.take(s, t, 0.9, 0.4):
+            layout.bodies += vehicles.motorcycle(rng, plan.at(s, t).turned(rng.normal(0, 0.5)))
+
+
+def _clear(layout: Layout) -> None:
+    """Drop what would stand in the way of the camera's car: the first metres of its lane."""
+
+    def in_the_way(body: Body) -> bool:
+        low, high = body.shape.bounds()
+        return bool(high[0] > -3 and low[0] < 4.5 and high[1] > -1.4 and low[1] < 1.4 and low[2] < 2.6 and body.label_at is None)
+
+    layout.bodies = [body for body in layout.bodies if not in_the_way(body)]
+
+
+def hills(layout: Layout) -> list[Body]:
+    """Wooded hills on the horizon, sometimes."""
+    rng, bodies = layout.rng, []
+    if rng.random() < 0.5:
+        material = plants.foliage(rng, 0.0)
+        for _ in range(int(rng.integers(2, 6))):
+            centre = np.array([rng.uniform(350, 420), rng.uniform(-350, 350), -5.0])
+            bodies.append(
+                Body(Ellipsoid(centre, np.array([60.0, rng.uniform(80, 220), rng.uniform(12, 45)]), rings=12), plants.VEGETATION, material, rank=20)
+            )
+    return bodies
+
+
+def lay_out(rng: np.random.Generator, layer: float = 0.1) -> Layout:
+    """A whole street.
+
+    Args:
+        rng: everything is drawn from it, in a fixed order.
+        layer: metres of ground that count as its surface when voxelised.
+
+    Returns:
+        The layout; its bodies' first is the ground. The camera's car stands at s = 0 in the lane `lane`, that is at the world's origin.
+    """
+    layout = _begin(rng)
+    for side in layout.sides:
+        _build_houses(layout, side)
+    for side in layout.sides:
+        _park(layout, side)
+    _drive(layout)
+    for step in (_enclose, _furnish, _people, _plant):
+        for side in layout.sides:
+            step(layout, side)
+    layout.bodies += hills(layout)
+    _clear(layout)
+    layout.bodies.insert(0, _ground(layout, layer))
+    return layout
+
+
+def drive_on(layout: Layout, ahead: list[float], height: float) -> list[Place]:
+    """Where a sensor `height` metres above the ground is when the car has driven on along its lane."""
+    places = []
+    for s in ahead:
+        place = layout.plan.at(s, layout.lane)
+        places.append(place._replace(z=place.z + height))
+    return places
