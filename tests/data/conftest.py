@@ -47,7 +47,7 @@ def add_cameras(tmp_path):
 
     def add(tree: Path) -> Path:
         root = Path(shutil.copytree(tree, tmp_path / tree.name))
-        donor = write_fake_semantic_kitti(tmp_path / "donor", {"00": 1}, pictures=False) / "sequences" / "00"
+        donor = write_fake_semantic_kitti(tmp_path / "donor" / tree.name, {"00": 1}, pictures=False) / "sequences" / "00"
         for voxels in root.rglob("voxels"):
             shutil.copy(donor / "calib.txt", voxels.parent)
             shutil.copytree(donor / "image_2", voxels.parent / "image_2")

@@ -35,16 +35,22 @@ def test_published_frames_are_every_fifth_of_the_poses():
 
 
 def test_frames_are_the_bin_files_on_the_stride(tmp_path):
-    (tmp_path / "voxels").mkdir()
+    folder = tmp_path / "07"
+    (folder / "voxels").mkdir(parents=True)
     for name in ("000000.bin", "000001.bin", "000005.bin", "000010.label", "notes.bin", "000015.invalid"):
-        (tmp_path / "voxels" / name).touch()
-    assert list_frames(tmp_path).frames == ("000000", "000005")
-    assert list_frames(tmp_path).skipped == 1
-    assert list_frames(tmp_path, stride=1).frames == ("000000", "000001", "000005")
-    for path in tmp_path.glob("voxels/*.bin"):
+        (folder / "voxels" / name).touch()
+    assert list_frames(folder).frames == ("000000", "000005")
+    assert list_frames(folder).skipped == 1
+    assert list_frames(folder, stride=1).frames == ("000000", "000001", "000005")
+    own = folder.rename(tmp_path / "my-drive")
+    assert list_frames(own).frames == ("000000", "000001", "000005")
+    assert list_frames(own, stride=5).frames == ("000000", "000005")
+    for path in own.glob("voxels/*.bin"):
         path.unlink()
-    assert list_frames(tmp_path).frames == ("000010",)
-    assert list_frames(tmp_path).from_labels
+    assert list_frames(own).frames == ("000010",)
+    assert list_frames(own).from_labels
+    with pytest.raises(InputError, match="stride 0"):
+        list_frames(own, stride=0)
 
 
 def test_poses_name_the_line_that_is_broken(tmp_path):

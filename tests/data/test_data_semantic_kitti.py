@@ -107,6 +107,14 @@ def test_the_other_folder_levels_and_mask_kinds_give_the_same_frame(volume_trees
     assert plain.notes == []
 
 
+def test_broken_volumes_are_refused_and_unknown_ones_are_not(volume_trees, add_cameras):
+    with pytest.raises(InputError, match=r"000000\.invalid: 4,194,304 bytes"):
+        SemanticKITTI(add_cameras(volume_trees / "D05_label_as_bits"))
+    with pytest.raises(InputError, match="looks like point labels"):
+        SemanticKITTI(add_cameras(volume_trees / "D06_point_labels"))[0]
+    assert (SemanticKITTI(add_cameras(volume_trees / "D09_all_unknown"))[0].targets[1] == UNKNOWN).all()
+
+
 def test_an_id_in_no_table_is_named_and_becomes_unknown(volume_trees, add_cameras):
     root = add_cameras(volume_trees / "D08_unlisted_id")
     dataset = SemanticKITTI(root)

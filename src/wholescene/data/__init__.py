@@ -15,8 +15,15 @@ from wholescene.structures import Frame
 class Dataset(Protocol):
     """What every dataset gives: frames by number, their names, and what their labels mean."""
 
-    names: list[str]
-    labels: LabelSet
+    @property
+    def names(self) -> list[str]:
+        """Of the frames, in order."""
+        ...
+
+    @property
+    def labels(self) -> LabelSet:
+        """What the targets' numbers mean."""
+        ...
 
     def __len__(self) -> int:
         """How many frames."""
@@ -80,10 +87,11 @@ def _semantic_kitti(config: DataConfig, part: str, needs: Collection[str]) -> Da
 
 
 def _street(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
-    from wholescene.worlds.street import Streets, street_setting
+    from wholescene.worlds.street import Streets, preset
 
-    dataset: Dataset = Streets(parse_seeds(part), street_setting(config.setting or "full"))
-    return dataset
+    if config.scales or config.exclude:
+        raise InputError("streets carry their target at full size and leave no frame out; leave data.scales and data.exclude away")
+    return Streets(parse_seeds(part), preset(config.setting or "full"))
 
 
 DATASETS = {

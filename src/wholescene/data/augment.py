@@ -33,9 +33,9 @@ def augment(frame: Frame, augmentation: Augmentation, rng: np.random.Generator) 
 def jitter(frame: Frame, rng: np.random.Generator, strength: float = 0.4) -> Frame:
     """Brightness, contrast and saturation changed in a random order, each by a factor drawn evenly from [1 - strength, 1 + strength].
 
-    Every step is `round(base + factor * (picture - base))`, clipped to 0..255, where the base is black for brightness, the rounded mean of the
-    grey picture for contrast, and the grey picture (0.299 R + 0.587 G + 0.114 B) for saturation. All views get the same order and factors, so
-    that a stereo pair still matches.
+    Every step is `base + factor * (picture - base)`, clipped to 0..255 and cut down to whole numbers (Pillow's enhancers), where the base is
+    black for brightness, the rounded mean of the grey picture for contrast, and the grey picture (0.299 R + 0.587 G + 0.114 B) for saturation.
+    All views get the same order and factors, so that a stereo pair still matches.
 
     Args:
         frame: of any views.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wholescene.data.check_sequence import check_calibration, check_files, check_pictures, check_poses, check_revision
 from wholescene.data.check_volumes import VolumeCounts, check_volumes
-from wholescene.data.layout import ARCHIVES, PUBLISHED, STRIDE, Listing, find_sequences, list_frames, list_sequences
+from wholescene.data.layout import ARCHIVES, PUBLISHED, Listing, find_sequences, list_frames, list_sequences
 from wholescene.data.report import Findings, Report, Table
 from wholescene.errors import InputError, unknown_name
 from wholescene.labels import SEMANTIC_KITTI, UNKNOWN
@@ -23,7 +23,7 @@ def check(
     dataset: str = "semantic-kitti",
     *,
     sequences: Sequence[str] | None = None,
-    stride: int = STRIDE,
+    stride: int | None = None,
     most_frames: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
@@ -35,7 +35,7 @@ def check(
         root: as `SemanticKITTI` takes it.
         dataset: the layout; "semantic-kitti" also stands for an own recording in it.
         sequences: names; all that are there by default.
-        stride: frames whose number is a multiple of it; 1 for an own recording with every frame.
+        stride: as `SemanticKITTI` takes it.
         most_frames: open at most that many frames of each sequence, evenly spread; None: all.
         progress: called with the sequence, how many of its frames are done, and how many it has.
 
@@ -47,8 +47,8 @@ def check(
     """
     if dataset not in DATASETS:
         raise unknown_name("dataset to check", dataset, DATASETS)
-    if stride < 1 or (most_frames is not None and most_frames < 1):
-        raise InputError(f"stride {stride} and most frames {most_frames} must be positive numbers")
+    if most_frames is not None and most_frames < 1:
+        raise InputError(f"at most {most_frames} frames of a sequence would open none; give a positive number")
     folder = find_sequences(root)
     there = list_sequences(folder)
     for name in sequences or ():
@@ -104,7 +104,7 @@ def _tally(listing: Listing, findings: Findings) -> tuple[str, ...]:
     if listing.from_labels:
         findings.add("note", "no .bin files; the .label files are taken as the list of frames", listing.name)
     if not listing.frames:
-        findings.add("error", "no frame in the voxels folder has a number on the stride; give stride 1 for an own recording", listing.name)
+        findings.add("error", "no volume in the voxels folder has a number on the stride; give stride 1 for every frame", listing.name)
     return (listing.name, split, f"{len(listing.frames):,}", frames, "yes" if listing.labelled else "no", lines, expected)
 
 

@@ -109,6 +109,7 @@ def check_revision(listing: Listing, findings: Findings) -> None:
     """Which revision the volumes are, by the first, middle and last frame."""
     frames = listing.frames
     found: dict[str, str] = {}
+    strong = False
     for frame in dict.fromkeys((frames[0], frames[len(frames) // 2], frames[-1])) if frames else ():
         try:
             evidence = revision_of(listing, frame)
@@ -116,7 +117,7 @@ def check_revision(listing: Listing, findings: Findings) -> None:
             continue  # a broken file is named by the check of the volumes
         if evidence.revision and (evidence.strong or listing.name in PUBLISHED):
             found.setdefault(evidence.revision, f"{listing.name}/{frame}: {evidence.reason}" + ("" if evidence.strong else " (a hint only)"))
-            strong = evidence.strong
+            strong |= evidence.strong
     if len(found) > 1:
         findings.add("error", "volumes of both revisions are mixed in one sequence; download the voxel archive again", "; ".join(found.values()))
     elif "v1.0" in found:

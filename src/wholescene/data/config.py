@@ -42,7 +42,7 @@ class DataConfig:
         train, val, test: what each role takes.
         setting: of a procedural world: "full" or "mini"; empty for its default.
         scales: down-sampled targets to carry along (the target itself is scale 1); systems can pool what they need themselves.
-        stride: take frames whose number is a multiple of it: 5 is the benchmark's, 1 takes every frame of an own recording.
+        stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, every frame of any other recording.
         revision: of the volumes on disk: "v1.1" or "v1.0" (SemanticKITTI).
         exclude: frames to leave out, by name ("03/000125"), e.g. those in which the check found nothing known.
         augment: how training frames are varied.
@@ -55,7 +55,7 @@ class DataConfig:
     test: str = "test"
     setting: str = ""
     scales: tuple[int, ...] = ()
-    stride: int = 5
+    stride: int | None = None
     revision: Literal["v1.1", "v1.0"] = "v1.1"
     exclude: tuple[str, ...] = ()
     augment: Augmentation = field(default_factory=Augmentation)

@@ -137,8 +137,21 @@ def list_sequences(sequences: Path) -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in sequences.glob("*/voxels")))
 
 
-def list_frames(folder: Path, stride: int = STRIDE) -> Listing:
-    """The frames of a sequence: its `voxels/*.bin` whose number is a multiple of `stride`; its `.label` files where no `.bin` is there."""
+def list_frames(folder: Path, stride: int | None = None) -> Listing:
+    """The frames of a sequence: its `voxels/*.bin`, or its `.label` files where no `.bin` is there.
+
+    Args:
+        folder: of the sequence.
+        stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, as the benchmark does (there is a release
+            with volumes for every frame), and every frame of any other recording.
+
+    Raises:
+        InputError: a stride below one.
+    """
+    if stride is None:
+        stride = STRIDE if folder.name in PUBLISHED else 1
+    if stride < 1:
+        raise InputError(f"stride {stride} is not a positive number; the benchmark takes every fifth frame")
     numbers: dict[str, list[str]] = {".bin": [], ".label": []}
     for entry in os.scandir(folder / "voxels"):
         stem, suffix = os.path.splitext(entry.name)

@@ -51,7 +51,7 @@ class SemanticKITTI:
         points: bool = False,
         scales: Sequence[int] = (),
         revision: Revision = "v1.1",
-        stride: int = STRIDE,
+        stride: int | None = None,
         exclude: Sequence[str] = (),
         unlisted: Literal["unknown", "refuse"] = "unknown",
     ) -> None:
@@ -66,7 +66,7 @@ class SemanticKITTI:
             points: give the sweep, and its labels where there are any.
             scales: down-sampled targets by the rule `share-95`, beside the target itself.
             revision: of the volumes on disk; v1.0 volumes are un-shifted.
-            stride: take frames whose number is a multiple of it; the benchmark's is 5, and an own recording with every frame takes 1.
+            stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, every frame of any other recording.
             exclude: names of frames to leave out.
             unlisted: what to do with raw ids that are in no table: make them unknown with a warning that names the first, or refuse.
 
@@ -79,8 +79,6 @@ class SemanticKITTI:
             raise unknown_name("revision", revision, REVISIONS)
         if unlisted not in ("unknown", "refuse"):
             raise unknown_name("policy for unlisted ids", unlisted, ("unknown", "refuse"))
-        if stride < 1:
-            raise InputError(f"stride {stride} is not a positive number; the benchmark takes every fifth frame")
         self.grid: VoxelGrid = semantic_kitti_grid()
         self.notes: list[str] = []
         self.revision: Revision = revision
@@ -95,7 +93,7 @@ class SemanticKITTI:
         if not self.names:
             raise InputError(
                 f"no frames in sequences {', '.join(self._listings)} of {self.sequences_folder}: "
-                f"looked for voxels/*.bin whose number is a multiple of {stride}; run the data check, or give stride=1 for an own recording"
+                f"looked for voxels/*.bin whose number is a multiple of {stride or STRIDE}; run the data check, or give stride=1 for every frame"
             )
         for listing in self._listings.values():
             self._look_at(listing)
