@@ -1,0 +1,154 @@
+"""What happens between steps, in this order: counting and logging, validating, checkpointing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+
+from wholescene.metrics import SplitCounts
+from wholescene.training.checkpoint_files import list_checkpoints, path_of
+from wholescene.training.data import Frames
+from wholescene.training.evaluate import SPLITS, count
+from wholescene.training.module import TrainingModule
+
+Say = Callable[[str], None]
+
+
+class _AfterStep(Callback):
+    """Base of those that act when a whole step of the optimiser is done."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        parts = module.recipe.accumulation
+        if (batch_idx + 1) % parts == 0 or batch_idx + 1 == trainer.num_training_batches:
+            self.after_step(trainer, module)
+
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        """To be written by a subclass."""
+
+
+class Counting(_AfterStep):
+    """Moves the run's progress on, updates the moving average, and logs.
+
+    Args:
+        total: frames of the whole run, None if a clock ends it.
+        every: steps between rows of the log.
+    """
+
+    def __init__(self, total: int | None, every: int = 50) -> None:
+        self.total, self.every = total, every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        module.progress.parts += 1
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        progress, factor = module.progress, module.rate_factor
+        progress.read_clock()
+        progress.steps += 1
+        progress.frames += module.recipe.batch_size
+        if self.total is not None:
+            progress.frames = min(progress.frames, self.total)
+        module.finished = trainer.strategy.broadcast(progress.over(module.recipe.budget, self.total))
+        trainer.should_stop = module.finished
+        if module.average:
+            module.average.update(module.system)
+        if progress.steps % self.every == 0 or module.finished:
+            log(trainer, module, {**module.taken_terms(), "train/learning rate": module.recipe.optimiser.lr * factor})
+
+
+class Validating(_AfterStep):
+    """Scores the model (its moving average, if there is one) when due and at the end, and hands the best to `keep`.
+
+    Args:
+        frames: of the validation part.
+        classes: K, with empty.
+        keep: called with "best" or "final" while the weights to keep are in place; a collective call.
+        best: the file that "best" becomes; if it is not there, the next weights are the best so far.
+        finish: called with the counts of all frames, split, at the end of the run.
+        say: called with a line for each validation, in the first process.
+    """
+
+    def __init__(
+        self, frames: Frames, classes: int, keep: Callable[[str], None], best: Path, finish: Callable[[SplitCounts], None], say: Say
+    ) -> None:
+        self.frames, self.classes, self.keep, self.best, self.finish, self.say = frames, classes, keep, best, finish, say
+        self._position = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        self._position = module.progress.position(module.recipe.budget, module.frames)
+
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        every, before = module.recipe.validation.every, self._position
+        self._position = module.progress.position(module.recipe.budget, module.frames)
+        due = every is not None and self._position // every > before // every
+        if trainer.strategy.broadcast(due) and not module.finished:
+            self._look_for_best(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        if module.finished:
+            self._look_for_best(trainer, module)
+            with module.progress.paused(), module.averaged():
+                self.keep("final")
+                self.finish(self._count(trainer, module, by=tuple(SPLITS)))
+
+    def _look_for_best(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        progress = module.progress
+        with progress.paused(), module.averaged():
+            scores = self._count(trainer, module, frames=module.recipe.validation.frames)["all"].compute()
+            log(trainer, module, {"val/mIoU": scores.miou, "val/IoU": scores.iou})
+            self.say(f"step {progress.steps}: mIoU {scores.miou:.2%}, IoU {scores.iou:.2%} ({scores.frames} validation frames)")
+            if trainer.strategy.broadcast(progress.best is None or scores.miou >= progress.best or not self.best.exists()):
+                progress.best, progress.best_step = scores.miou, progress.steps
+                self.keep("best")
+
+    def _count(self, trainer: pl.Trainer, module: TrainingModule, **more: Any) -> SplitCounts:
+        forward: Any = trainer.strategy.validation_step
+        return count(module.system, self.frames, self.classes, workers=module.recipe.workers, forward=forward, **more)
+
+
+class Checkpointing(_AfterStep):
+    """Writes a checkpoint every so many steps and after the end, and keeps the newest few in its own folder.
+
+    Args:
+        folder: of the run.
+        every: steps.
+        most: how many are kept: more than one, in case the newest is cut short.
+    """
+
+    def __init__(self, folder: Path, every: int, most: int = 2) -> None:
+        self.folder, self.every, self.most = folder, every, most
+
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        if module.progress.steps % self.every == 0 and not module.finished:
+            self._write(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        if module.finished:  # only now: a run that has this checkpoint has its scores too
+            self._write(trainer, module)
+
+    def _write(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        with module.progress.paused():
+            trainer.save_checkpoint(path_of(self.folder, module.progress.steps))
+            if trainer.is_global_zero:
+                for path in list_checkpoints(self.folder)[self.most :]:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+class QuietBar(RichProgressBar):
+    """Lightning's bar over the whole run, which is one pass for Lightning."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "training"
+
+
+def log(trainer: pl.Trainer, module: TrainingModule, values: dict[str, float]) -> None:
+    """One row in every logger, at the run's own step, counted over all its sessions."""
+    position = {"epoch": module.progress.frames / module.frames, "minutes": module.progress.seconds / 60}
+    for logger in trainer.loggers:
+        logger.log_metrics({**values, **position}, step=module.progress.steps)
+        logger.save()

@@ -1,0 +1,91 @@
+"""Checkpoints on disk: written whole or not at all, read without running code, and only ever deleted by the run that wrote them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from wholescene.errors import InputError
+from wholescene.files import writing
+from wholescene.training.module import own_part
+
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files through a temporary name, and read as plain types and tensors."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write under a temporary name, then rename."""
+        with writing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read without running code, whatever is asked for."""
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint of a training run, on the CPU.
+
+    Raises:
+        InputError: it is missing, damaged, or no checkpoint of this package.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; expected a checkpoint of a training run") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{path} is damaged or no checkpoint ({first[0][:200]}); take an earlier one") from error
+    own_part(found)
+    return dict(found)
+
+
+def path_of(folder: Path, steps: int) -> Path:
+    """Where the checkpoint after so many steps of the run in `folder` lies."""
+    return folder / FOLDER / f"step-{steps:08d}.ckpt"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Those of the run in `folder`, newest first."""
+    found = {int(m[1]): path for path in (folder / FOLDER).glob("step-*.ckpt") if (m := _NAME.fullmatch(path.name))}
+    return [found[steps] for steps in sorted(found, reverse=True)]
+
+
+def newest(source: Path) -> Path | None:
+    """The newest checkpoint that can be read: of a run's folder, or the file itself.
+
+    One that was cut short (a full disk, a power cut) is skipped with a warning.
+
+    Args:
+        source: the folder of a run, its folder of checkpoints, or one file.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        InputError: the file named cannot be read, or none of several can.
+    """
+    if source.is_file():
+        read_checkpoint(source)
+        return source
+    found = list_checkpoints(source.parent if source.name == FOLDER else source)
+    for path in found:
+        if path.is_dir():  # written in parts by a sharding strategy, which checks them itself
+            return path
+        try:
+            read_checkpoint(path)
+            return path
+        except InputError as error:
+            warnings.warn(f"skipping a checkpoint: {error}", stacklevel=2)
+    if found:
+        raise InputError(f"none of the {len(found)} checkpoints in {found[0].parent} can be read; start the run anew in another folder")
+    return None

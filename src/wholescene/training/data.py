@@ -1,0 +1,94 @@
+"""From a dataset to what a training step eats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, Dataset
+
+from wholescene.data.augment import augment, generator
+from wholescene.data.collate import collate
+from wholescene.data.config import Augmentation
+from wholescene.labels import UNKNOWN
+from wholescene.preparation import Preparation, prepare
+from wholescene.structures import Batch, Frame
+from wholescene.training.sampler import Draw, StreamSampler
+
+
+class Frames(Protocol):
+    """A map-style dataset of frames."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Frame: ...
+
+
+@dataclass
+class Portion:
+    """What one process works on in one part of a step.
+
+    Attributes:
+        batch: the frames.
+        weight: of their mean loss; 0 for a process that only takes part.
+        counted: frames that count.
+        blank: names of frames in which no voxel is known.
+    """
+
+    batch: Batch
+    weight: float
+    counted: int
+    blank: tuple[str, ...] = ()
+
+    def to(self, device: Any, non_blocking: bool = False) -> Portion:
+        """The same on another device."""
+        return replace(self, batch=self.batch.to(device, non_blocking))
+
+
+class TrainingFrames(Dataset[tuple[Frame, float]]):
+    """Frames as the system wants them, varied by (seed, epoch, index) and by nothing else, whichever worker loads them.
+
+    Args:
+        frames: the dataset.
+        preparation: of the system; applied before the augmentation, so that a mirror image is of the part that the system sees.
+        augmentation, seed: of the recipe.
+    """
+
+    def __init__(self, frames: Frames, preparation: Preparation, augmentation: Augmentation, seed: int) -> None:
+        self.frames, self.preparation, self.augmentation, self.seed = frames, preparation, augmentation, seed
+
+    def __getitem__(self, draw: Draw) -> tuple[Frame, float]:
+        frame = prepare(self.frames[draw.index], self.preparation)
+        return augment(frame, self.augmentation, generator(self.seed, draw.epoch, draw.index)), draw.weight
+
+
+def collate_portion(drawn: Sequence[tuple[Frame, float]]) -> Portion:
+    """Frames and their weights to a portion."""
+    frames, weights = zip(*drawn, strict=True)
+    blank = tuple(f.name for f in frames if 1 in f.targets and (f.targets[1] == UNKNOWN).all())
+    return Portion(collate(frames), math.fsum(weights), sum(w > 0 for w in weights), blank)
+
+
+class TrainingData(pl.LightningDataModule):
+    """The training frames of a run, from where it stands.
+
+    Args:
+        frames: prepared and varied.
+        sampler: makes the sampler when the loader is asked for: by then the position of a resumed run is known, and which process this is.
+        workers: loader processes.
+    """
+
+    def __init__(self, frames: TrainingFrames, sampler: Callable[[], StreamSampler], workers: int = 0) -> None:
+        super().__init__()
+        self.frames, self.sampler, self.workers = frames, sampler, workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Portions of this process."""
+        return DataLoader(self.frames, batch_sampler=self.sampler(), num_workers=self.workers, collate_fn=collate_portion)
+
+    def transfer_batch_to_device(self, batch: Portion, device: Any, dataloader_idx: int) -> Portion:
+        """A portion to the device."""
+        return batch.to(device, non_blocking=True)

@@ -1,0 +1,92 @@
+"""What the parts of a system start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wholescene.errors import InputError
+from wholescene.files import read_bytes
+from wholescene.recipes.recipe import Initial
+from wholescene.systems.base import System
+
+LITE0 = "lite0-package"
+
+
+def initialise(system: System, initial: Sequence[Initial]) -> list[str]:
+    """Fill parts of a system with weights, one after another.
+
+    A part with a method `load_timm` (a backbone) takes a timm weight file; any other takes a state of exactly its own names and shapes.
+
+    Returns:
+        one sentence for each part.
+
+    Raises:
+        InputError: a part that does not exist, a source that cannot be read, or weights that do not fit.
+    """
+    return [_fill(system, one) for one in initial]
+
+
+def _fill(system: System, one: Initial) -> str:
+    part = _part(system, one.part)
+    what = one.part or "the whole system"
+    if one.part == "":
+        state = _system_state(one.source)
+    else:
+        state = _file_state(one.source)
+    take: Any = getattr(part, "load_timm", None)
+    if take is not None:
+        take(state)
+        return f"{what} starts from {one.source}"
+    own = {name: tuple(value.shape) for name, value in part.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+    if wrong:
+        raise InputError(
+            f"init_from: {one.source} does not fit {what}: {len(wrong)} of {len(own)} names or shapes differ, first {wrong[0]} "
+            f"({given.get(wrong[0], 'not in the file')} in the file, {own.get(wrong[0], 'not there')} in the system); is it another size?"
+        )
+    part.load_state_dict(state)
+    return f"{what} starts from {one.source}"
+
+
+def _part(system: System, name: str) -> nn.Module:
+    try:
+        return system.get_submodule(name)
+    except AttributeError as error:
+        known = ", ".join(n for n, _ in system.named_children())
+        raise InputError(f"init_from: {system.name} has no part {name!r}; it has {known}, and parts of those by dotted name") from error
+
+
+def _system_state(source: str) -> dict[str, Tensor]:
+    from wholescene.weights import load
+
+    return load(source).state_dict()
+
+
+def _file_state(source: str) -> dict[str, Tensor]:
+    if source == LITE0:
+        from wholescene.backbones.efficientnet import lite0_state_from_package
+
+        return lite0_state_from_package()
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load as load_safetensors
+
+        try:
+            return load_safetensors(read_bytes(path, 2**34, "weights file"))
+        except SafetensorError as error:
+            raise InputError(f"init_from: {path} is no safetensors file ({error})") from error
+    read_bytes(path, 2**34, "weights file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file; all mean the same here
+        raise InputError(f"init_from: {path} holds no plain tensors ({str(error).splitlines()[0][:200]})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"init_from: {path} holds no state dict (names to tensors)")
+    return state
