@@ -1,0 +1,111 @@
+"""What `predict` takes beside the picture: depth, a right picture, points; read and checked before a system sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wholescene.commands.options import CameraOptions
+from wholescene.commands.printing import percent
+from wholescene.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from wholescene.structures import Frame
+    from wholescene.systems.base import System
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says of each picture, as it was written."""
+
+    lens: CameraOptions
+    grid: str | None
+    depth: Path | None
+    depth_unit: str | None
+    depth_source: str | None
+    right: Path | None
+    points: Path | None
+    precision: str
+    steps: int | None
+
+    def check(self, pictures: int) -> None:
+        """Refuse what no picture can mend, before weights are loaded."""
+        self.lens.check()
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"--steps {self.steps} is not a positive number of refinement steps")
+        if self.depth is None and self.depth_unit is not None:
+            raise InputError(f"--depth-unit {self.depth_unit} says how to read a depth map, and no --depth FILE is given")
+        single = {"--depth": self.depth, "--right": self.right, "--points": self.points}
+        if pictures > 1 and any(single.values()):
+            named = " and ".join(option for option, value in single.items() if value)
+            raise InputError(f"{named} belongs to one picture and {pictures} were given; run them one by one")
+
+    def check_for(self, system: System) -> None:
+        """Refuse an input that the system would not look at: an answer that ignores it would be taken for one that used it."""
+        given = {"depth": self.depth or self.depth_source, "right": self.right, "points": self.points}
+        for name, value in given.items():
+            if value is not None and name not in system.needs:
+                needs = " and ".join(sorted(system.needs)) or "nothing else"
+                raise InputError(
+                    f"{system.name} takes the picture and {needs}; leave --{name} out, or choose a system that looks at it (`wholescene systems`)"
+                )
+        if self.depth_source is not None:
+            raise unknown_name("depth source", self.depth_source, (), "wholescene systems")
+
+    def added_to(self, frame: Frame) -> tuple[Frame, list[tuple[str, object]]]:
+        """The frame with depth, right picture and points where they are given, and what to say of them."""
+        said: list[tuple[str, object]] = []
+        if self.depth is not None:
+            frame, depth_said = _with_depth(frame, self.depth, self.depth_unit)
+            said.append(("depth", depth_said))
+        if self.right is not None:
+            from wholescene.pictures import read_picture
+
+            right = read_picture(self.right)
+            if (right.width, right.height) != frame.main.camera.size:
+                raise InputError(
+                    f"{self.right} has {right.width} x {right.height} pixels; the right picture of a rectified pair is as large as the left one"
+                )
+            frame = replace(frame, views={**frame.views, "right": replace(frame.main, picture=right.array)})
+        if self.points is not None:
+            frame = replace(frame, points=_read_points(self.points))
+            said.append(("points", f"{len(frame.points):,} from {self.points}"))  # type: ignore[arg-type]  # set in the line above
+        return frame, said
+
+
+def _with_depth(frame: Frame, path: Path, unit: str | None) -> tuple[Frame, str]:
+    """The frame with a depth map of its picture's size, and how it was read."""
+    import numpy as np
+
+    from wholescene.depth.files import depth_unit, read_depth
+
+    metres, valid = read_depth(path, unit)
+    width, height = frame.main.camera.size
+    if metres.shape != (height, width):
+        raise InputError(f"{path} has {metres.shape[1]} x {metres.shape[0]} numbers and the picture {width} x {height} pixels; they must agree")
+    if not valid.any():
+        raise InputError(f"{path} holds no valid depth (finite and above zero); expected metres along the optical axis in most of the picture")
+    middle = f"median {np.median(metres[valid]):.2f} m, known in {percent(float(valid.mean()))} of the picture"
+    return replace(frame, depth=metres), f"{path} read as {depth_unit(unit or 'm')}: {middle}"
+
+
+def _read_points(path: Path) -> NDArray[Any]:
+    """(N, 3 or more) float32 points of a KITTI sweep (.bin) or an array (.npy), metres in the world of the camera's pose."""
+    import numpy as np
+
+    from wholescene.data.volumes import read_sweep
+
+    if path.suffix.lower() != ".npy":
+        return read_sweep(path)
+    try:
+        points = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header that promises more than is there allocates nothing
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+        raise InputError(f"{path} is not a NumPy array of points ({error}); expected (N, 3) or (N, 4) numbers") from error
+    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu" or len(points) > 10_000_000:
+        raise InputError(f"{path} is not an array of points; expected (N, 3) or (N, 4) numbers in metres, at most 10 million rows")
+    if not np.all(np.isfinite(points)):
+        raise InputError(f"{path} holds numbers that are not finite; expected points in metres")
+    return np.array(points, np.float32)

@@ -1,0 +1,72 @@
+"""What commands print: tables and facts, with rich on a terminal and as plain aligned text in a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on standard output.
+
+    Args:
+        columns: headings.
+        rows: one sequence of cells a row; each is shown by `str`.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(*columns, header_style="bold")
+        for row in cells:
+            drawn.add_row(*map(Text, row))
+        Console().print(drawn)
+        return
+    print("\n".join(aligned([list(columns), *cells])))
+
+
+def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
+    """Rows as lines whose columns start at the same place.
+
+    >>> aligned([["a", "bcd"], ["long", "e"]])
+    ['a     bcd', 'long  e']
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def facts(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> None:
+    """Print name and value pairs, the values one below the other."""
+    for line in aligned([[indent + name, str(value)] for name, value in pairs]):
+        print(line)
+
+
+def warn(sentence: str) -> None:
+    """One sentence on standard error that begins with `warning:`."""
+    print(f"warning: {sentence}", file=sys.stderr, flush=True)
+
+
+def percent(share: float) -> str:
+    """A share 0..1 in words: whole per cents above ten, one decimal below.
+
+    >>> percent(0.523), percent(0.031), percent(0.0001), percent(0.0)
+    ('52 %', '3.1 %', 'below 0.1 %', '0 %')
+    """
+    if 0 < share < 0.0005:
+        return "below 0.1 %"
+    return f"{share:.0%}".replace("%", " %") if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
+
+
+def size_of(count: float) -> str:
+    """A number of bytes in words.
+
+    >>> size_of(2_500_000_000), size_of(4096)
+    ('2.3 GiB', '4.0 KiB')
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

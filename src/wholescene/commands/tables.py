@@ -1,0 +1,117 @@
+"""`systems`, `weights`, `info` and `convert`: what there is, and how released weights come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from wholescene.commands.options import Switch, shown
+from wholescene.commands.printing import facts, size_of, table
+from wholescene.errors import InputError
+from wholescene.weights import WEIGHTS, card
+
+
+def systems() -> None:
+    """List the systems and what they need.
+
+    Try: wholescene systems
+    """
+    from wholescene.systems import SYSTEMS
+
+    table(("system", "needs", "paper"), [(s.name, s.needs, s.paper) for s in SYSTEMS.values()])
+
+
+def weights(name: Annotated[str | None, shown("NAME")] = None, /) -> None:
+    """List the weights, or tell everything of one.
+
+    Try: wholescene weights monoscene-street-small
+
+    Args:
+        name: of one.
+    """
+    from dataclasses import asdict
+
+    if name is not None:
+        facts((k.replace("_", " "), v or "-") for k, v in asdict(card(name)).items())
+        return
+    rows = [(c.name, c.setting, c.inputs, c.published or "-", c.measured or "-", c.licence, c.source) for c in WEIGHTS.values()]
+    table(("weights", "setting", "inputs", "published", "measured", "licence", "source"), rows)
+
+
+def info(
+    system: Annotated[str, shown("SYSTEM")],
+    /,
+    *,
+    conventions: Literal["clean", "exact", "paper"] = "clean",
+    size: Literal["full", "small", "tiny"] = "full",
+    setting: Annotated[str, shown("NAME")] = "semantic-kitti",
+) -> None:
+    """Say how large a system is, before it runs.
+
+    Parameters and multiply-adds of each part, and the memory to expect for predicting and for training.
+
+    Try: wholescene info monoscene --size small
+
+    Args:
+        system: a name from `wholescene systems`.
+        conventions: clean (what is right), exact (what released weights need) or paper.
+        size: full, small or tiny.
+        setting: the dataset that it is set up for.
+    """
+    from wholescene.info import measure
+
+    found = measure(system, conventions, size, setting)
+    rows = [(p.name, f"{p.parameters:,}", f"{p.multiply_adds / 1e9:,.2f}") for p in found.parts]
+    total = ("all", f"{found.parameters:,}", f"{found.multiply_adds / 1e9:,.2f}")
+    table(("part", "parameters", "multiply-adds (10^9)"), [*rows, total])
+    facts(
+        [
+            ("counted for", found.what),
+            ("weights", f"{size_of(4 * found.parameters)} as float32"),
+            ("memory to predict", f"about {size_of(found.predicting)}"),
+            ("memory to train", f"about {size_of(found.training)} (batch 1, float32, AdamW)"),
+        ]
+    )
+
+
+def convert(
+    file: Annotated[Path, shown("FILE")],
+    out: Annotated[Path, shown("OUT")],
+    /,
+    *,
+    system: Annotated[str | None, shown("NAME")] = None,
+    setting: Annotated[str, shown("NAME")] = "semantic-kitti",
+    weights: Annotated[str | None, shown("NAME")] = None,
+    back: Switch = False,
+) -> None:
+    """Turn released weights into ours, or back.
+
+    Every tensor of the file is accounted for, nothing in it is executed, and nothing is loaded leniently.
+
+    Try: wholescene convert monoscene_kitti.ckpt monoscene-semantic-kitti.safetensors --system monoscene
+
+    Try: wholescene convert monoscene-semantic-kitti.safetensors again.ckpt --back
+
+    Args:
+        file: the file as its authors released it; with --back one of ours.
+        out: the file to write.
+        system: a name from `wholescene systems`.
+        setting: the dataset that the weights are for.
+        weights: instead of system and setting, a name from `wholescene weights`.
+        back: from ours to the released names and layouts.
+    """
+    if back:
+        from wholescene.checkpoints.converting import restore_file
+
+        print(f"wrote {out}: {restore_file(file, out)} tensors under their released names")
+        return
+    if system is None and weights is None:
+        raise InputError("whose weights are these? give --system NAME (and --setting), or --weights NAME (`wholescene weights` lists them)")
+    about = card(weights) if weights is not None else WEIGHTS.get(f"{system}-{setting}")
+    if weights is not None and about is not None:
+        system, setting = about.system, about.name.removeprefix(f"{about.system}-")
+    from wholescene.checkpoints.converting import convert_file
+
+    kept = ("name", "trained_on", "licence", "source", "published", "note")
+    said = convert_file(file, out, system or "", setting, {k: getattr(about, k) for k in kept} if about is not None else None)
+    facts([*(("note", sentence) for sentence in said), ("wrote", out)])

@@ -1,0 +1,196 @@
+"""`train`, `evaluate`, `study` and `submit`: experiments by recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from wholescene.commands.options import File, Folder, check_device, shown
+from wholescene.commands.printing import facts, table
+from wholescene.errors import InputError, require
+
+if TYPE_CHECKING:
+    from wholescene.recipes import Recipe
+
+Name = Annotated[str, shown("NAME|FILE")]
+
+
+def train(
+    recipe: Annotated[str | None, shown("RECIPE")] = None,
+    /,
+    *fields: Annotated[str, shown("--FIELD VALUE", allow_leading_hyphen=True)],
+    out: Folder | None = None,
+    resume: Folder | None = None,
+    list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
+) -> None:
+    """Train a system by a recipe.
+
+    Any field of the recipe may be changed by its dotted name. The folder of the run holds the whole recipe, checkpoints, logs, the weights
+    (final.safetensors, best.safetensors) and their scores. A run that was stopped, or killed, goes on with --resume.
+
+    Try: wholescene train monoscene-street-tiny --out runs/first
+
+    Try: wholescene train monoscene-street-small --optimiser.lr 1e-4 --budget.minutes 30
+
+    Try: wholescene train monoscene-street-tiny --resume runs/first
+
+    Args:
+        recipe: a name from --list, or a .yaml file.
+        fields: fields to change: --optimiser.lr 1e-4 --data.root DIR
+        out: folder of the run; runs/RECIPE by default.
+        resume: go on from this run (or checkpoint file); with --out in another folder, and the old one stays as it is.
+        list_: list the recipes of the package and their sources.
+    """
+    from wholescene import recipes
+
+    if list_:
+        table(("recipe", "source"), [(name, recipes.load(name).source) for name in recipes.names()])
+        return
+    if recipe is None:
+        raise InputError("which recipe? `wholescene train --list` lists those of the package; an own one is a .yaml file")
+    chosen = recipes.load(recipe, overrides_from(fields))
+    if resume is not None and not resume.exists():
+        raise InputError(f"--resume {resume} does not exist; give the folder of a run")
+    here = out if out is not None else resume if resume is not None and resume.is_dir() else Path("runs") / chosen.name
+    require("lightning", "train")
+    from wholescene.training.run import train as run
+
+    trained = run(chosen, here, resume=resume if resume is None or resume != here else True, say=print)
+    header, *rows = trained.evaluation.table()
+    table(header, rows)
+    facts(
+        [
+            *trained.evaluation.provenance.items(),
+            ("steps", f"{trained.steps:,} in {trained.minutes:.1f} minutes"),
+            ("weights", f"{trained.final} (best: {trained.best})"),
+        ]
+    )
+
+
+def evaluate(
+    recipe: Annotated[str, shown("RECIPE")],
+    /,
+    *,
+    weights: Name,
+    root: Folder | None = None,
+    limit: Annotated[int | None, shown("N")] = None,
+    part: Literal["train", "val", "test"] = "val",
+    device: Annotated[str, shown("D")] = "cpu",
+    out: File | None = None,
+) -> None:
+    """Score weights on a recipe's dataset.
+
+    IoU, mIoU and every class, for all voxels and for what is visible, hidden, out of view, near and far; beside the numbers stand protocol,
+    frames, data revision, weights, hardware, software and date.
+
+    Try: wholescene evaluate monoscene-street-mini --weights monoscene-street-small --limit 10
+
+    Args:
+        recipe: a recipe's name or file; its dataset is scored on.
+        weights: a name from `wholescene weights`, or a file.
+        root: the dataset's folder, where the recipe does not say it.
+        limit: at most this many frames, spread evenly.
+        part: which part of the dataset.
+        device: cpu, cuda, cuda:1 or mps.
+        out: also write everything as JSON.
+    """
+    from wholescene.data import open_dataset
+    from wholescene.weights import load
+
+    check_device(device)
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit {limit} is not a positive number of frames")
+    chosen = _recipe(recipe, root)
+    system = load(weights, device)
+    dataset = open_dataset(chosen.data, part, system.needs)
+    from wholescene.training.evaluate import evaluate as score
+
+    found = score(system, dataset, frames=limit, about={"recipe": chosen.name, "part": f"{part} ({chosen.data.part(part)})"})
+    header, *rows = found.table()
+    table(header, rows)
+    facts(found.provenance.items())
+    if out is not None:
+        found.save(out)
+        print(f"wrote {out}")
+
+
+def submit(
+    recipe: Annotated[str, shown("RECIPE")],
+    /,
+    *,
+    weights: Name,
+    out: Annotated[Path, shown("ZIP")],
+    root: Folder | None = None,
+    device: Annotated[str, shown("D")] = "cpu",
+) -> int:
+    """Write the zip for a benchmark's server.
+
+    The test frames are predicted one by one, and the zip is checked as the server checks it.
+
+    Try: wholescene submit monoscene-semantic-kitti --weights mine.safetensors --root ~/data/semantic-kitti --out submission.zip
+
+    Args:
+        recipe: a recipe's name or file.
+        weights: a name from `wholescene weights`, or a file.
+        out: the zip to write.
+        root: the dataset's folder, where the recipe does not say it.
+        device: cpu, cuda, cuda:1 or mps.
+    """
+    from wholescene.data import open_dataset
+    from wholescene.data.submission import check_submission, write_submission
+    from wholescene.weights import load
+
+    check_device(device)
+    chosen = _recipe(recipe, root)
+    if chosen.data.dataset != "semantic-kitti":
+        raise InputError(f"recipe {chosen.name} is on {chosen.data.dataset}, which has no server to submit to; SemanticKITTI has one")
+    system = load(weights, device)
+    dataset = open_dataset(chosen.data, "test", system.needs)
+
+    def predictions() -> Iterator[tuple[str, str, Any]]:
+        for index, name in enumerate(dataset.names):
+            sequence, _, frame = name.partition("/")
+            yield sequence, frame, system.predict(dataset[index]).labels
+
+    count = write_submission(out, predictions())
+    report = check_submission(out, chosen.data.root)
+    print("\n".join(report.lines()))
+    print(f"wrote {out}: {count:,} predictions")
+    return 0 if report.ok else 1
+
+
+def _recipe(name: str, root: Path | None) -> Recipe:
+    from wholescene import recipes
+
+    if root is not None and not root.is_dir():
+        raise InputError(f"--root {root} is not a folder; give the dataset's")
+    return recipes.load(name, {"data.root": str(root)} if root is not None else {})
+
+
+def overrides_from(words: Sequence[str]) -> dict[str, Any]:
+    """`["--optimiser.lr", "1e-4", "--data.train=07,08"]` to dotted names and values, read by the recipe's own YAML rules.
+
+    Raises:
+        InputError: a word that is no option, or an option without a value.
+
+    >>> overrides_from(["--optimiser.lr", "1e-4", "--data.val=08"])
+    {'optimiser.lr': 0.0001, 'data.val': '08'}
+    """
+    from wholescene.recipes import parse_overrides
+
+    settings = []
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise InputError(f"{word!r} is not a field of the recipe; write --optimiser.lr 1e-4, or name the recipe first")
+        if not equals:
+            given = next(left, None)
+            if given is None:
+                raise InputError(f"--{name} has no value; write --{name} VALUE, or see `wholescene train --help`")
+            value = given
+        settings.append(f"{name}={value}")
+    return parse_overrides(settings)

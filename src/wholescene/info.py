@@ -1,0 +1,189 @@
+"""How large a system is before it runs: parameters, multiply-adds and expected memory, counted on tensors without content."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.flop_counter import FlopCounterMode
+
+from wholescene.camera import Camera
+from wholescene.data.collate import collate
+from wholescene.preparation import prepare
+from wholescene.structures import Batch, Frame, View
+from wholescene.systems import config_class, create
+
+if TYPE_CHECKING:
+    from wholescene.systems.base import System
+    from wholescene.systems.config import SystemConfig
+
+
+@dataclass(frozen=True)
+class Part:
+    """One room of a system.
+
+    Attributes:
+        name: of the submodule.
+        parameters: numbers that training changes.
+        multiply_adds: of one frame's forward pass; convolutions, matrix products and attention count, the rest does not.
+    """
+
+    name: str
+    parameters: int
+    multiply_adds: float
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a system takes.
+
+    Attributes:
+        parts: its rooms.
+        what: the frame that was counted, in words.
+        predicting: expected peak bytes of weights and activations for one frame in eval mode, float32; the interpreter adds its own.
+        training: likewise for one training step of one frame, with gradients and AdamW's two moments.
+    """
+
+    parts: tuple[Part, ...]
+    what: str
+    predicting: int
+    training: int
+
+    @property
+    def parameters(self) -> int:
+        """Of all parts."""
+        return sum(p.parameters for p in self.parts)
+
+    @property
+    def multiply_adds(self) -> float:
+        """Of all parts."""
+        return sum(p.multiply_adds for p in self.parts)
+
+
+def measure(system: str, conventions: str = "clean", size: str = "full", setting: str = "semantic-kitti") -> Info:
+    """Count a system by its name and preset; no weights are made and no feature is computed.
+
+    Raises:
+        InputError: an unknown name, with the nearest.
+    """
+    return measure_config(system, config_class(system).preset(conventions, size, setting=setting))  # type: ignore[attr-defined]  # every config has presets
+
+
+def measure_config(system: str, config: SystemConfig) -> Info:
+    """As `measure`, for any configuration of a system."""
+    with torch.device("meta"):
+        model = create(system, config)
+    frame = prepare(example_frame(model), config.preparation)
+    batch = collate([frame])
+    weights = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
+    trained = sum(p.numel() * p.element_size() for p in model.parameters())
+    multiply_adds, predicting = _predict(model, batch)
+    parts = tuple(Part(name, sum(p.numel() for p in room.parameters()), multiply_adds[name]) for name, room in rooms(model).items())
+    what = f"one picture of {frame.main.camera.width} x {frame.main.camera.height}, {' x '.join(map(str, frame.grid.shape))} voxels"
+    return Info(parts, what, weights + predicting, weights + 3 * trained + _train(model, collate([frame])))
+
+
+def rooms(model: nn.Module) -> dict[str, nn.Module]:
+    """Encoder, lift, volume net, head, ...: the children of a system, with its two halves opened."""
+    found: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        found |= dict(child.named_children()) if name.startswith("half_") else {name: child}
+    return found
+
+
+def example_frame(model: System) -> Frame:
+    """A frame of the size that the system was made for, with whatever it needs; its content does not matter."""
+    config: SystemConfig = model.config
+    width, height = (640, 480) if config.labels == "nyuv2" else config.preparation.size
+    camera = Camera.from_fov(80.0, (width, height)).on_ground(config.camera_height_m, config.camera_pitch_deg)
+    grid = config.grid.place(camera, config.camera_height_m)
+    held: dict[str, Any] = {
+        "depth": np.full((height, width), 10.0, np.float32),
+        "occupancy": np.zeros(grid.shape, bool),
+        "points": np.ones((1000, 4), np.float32),
+    }
+    views = dict.fromkeys(["main", *(v for v in ("right", "past") if v in model.needs)], View(np.zeros((height, width, 3), np.uint8), camera))
+    return Frame("example", views, grid, **{k: v for k, v in held.items() if k in model.needs})
+
+
+def _predict(model: System, batch: Batch) -> tuple[dict[str, float], int]:
+    """Multiply-adds of each room, and the peak of bytes that activations take."""
+    spent = dict.fromkeys(rooms(model), 0.0)
+    shapes, flops = _Shapes(), FlopCounterMode(display=False)
+    hooks = []
+    for name, room in rooms(model).items():
+
+        def begin(*_: Any, name: str = name) -> None:
+            spent[name] -= flops.get_total_flops() / 2
+
+        def end(*_: Any, name: str = name) -> None:
+            spent[name] += flops.get_total_flops() / 2
+
+        hooks += [room.register_forward_pre_hook(begin), room.register_forward_hook(end)]
+    model.eval()
+    with torch.no_grad(), shapes, flops:
+        model(batch)
+    for hook in hooks:
+        hook.remove()
+    return spent, shapes.peak
+
+
+def _train(model: System, batch: Batch) -> int:
+    """The peak of bytes that activations and what backward makes of them take; cross-entropy stands for the losses."""
+    shapes = _Shapes()
+    model.train()
+    with shapes:
+        logits = model(batch).logits
+        assert logits is not None
+        target = torch.zeros(logits.shape[0], *logits.shape[2:], dtype=torch.int64, device="meta")
+        torch.nn.functional.cross_entropy(logits.float(), target).backward()
+    return shapes.peak
+
+
+class _Shapes(TorchDispatchMode):
+    """Runs a network whose weights lie on the meta device: whatever meets a tensor without content has none either, whatever does not (geometry:
+    which pixel a voxel falls on) is computed. Counts the bytes that tensors without content would take at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._held: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(_is_empty(t) for t in tree_flatten((args, kwargs))[0]):
+            args, kwargs = tree_map(_emptied, (args, kwargs))
+            if "device" in kwargs:
+                kwargs = {**kwargs, "device": torch.device("meta")}
+        result = func(*args, **kwargs)
+        for tensor in tree_flatten(result)[0]:
+            if _is_empty(tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: Any) -> None:
+        key = storage._cdata
+        if key in self._held and self._held[key]() is not None:
+            return
+        size = storage.nbytes()
+
+        def release(_: Any) -> None:
+            self.now -= size
+
+        self._held[key] = weakref.ref(storage, release)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.device.type == "meta"
+
+
+def _emptied(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, torch.Tensor) and not _is_empty(value) else value

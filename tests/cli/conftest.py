@@ -1,0 +1,90 @@
+"""The command line in this process, with weights small enough to run in a moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wholescene.grid import GridPlacement
+
+# The box of the bundled weights in coarse voxels.
+GRID = GridPlacement((32, 32, 16), (1.6, 1.6, 0.4))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended: exit code, and what it said on standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one line of a refusal; fails the test if it is anything else."""
+        assert self.code == 2, f"exit code {self.code}; out: {self.out}; err: {self.err}"
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        assert len(lines) == 1, f"a refusal is one line; found {self.err!r}"
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("predict", path, ...)` in an empty working folder; whatever a command says passes through the file descriptors, as in a shell."""
+    from wholescene.cli import main
+
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def go(*words: object) -> Ran:
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        said = capfd.readouterr()
+        assert "Traceback" not in said.err + said.out
+        assert not half_written(tmp_path), f"half-written: {half_written(tmp_path)}"
+        return Ran(code, said.out, said.err)
+
+    return go
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Temporary files that a command left behind (`wholescene.files` names them with a dot in front)."""
+    return [Path(root) / name for root, _, names in os.walk(folder) for name in names if name.startswith(".")]
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of a tiny MonoScene with the weights it starts from."""
+    import torch
+
+    from wholescene.checkpoints import native
+    from wholescene.systems import config_class, create
+
+    torch.manual_seed(0)
+    system = create("monoscene", config_class("monoscene").preset("clean", "tiny", grid=GRID))  # type: ignore[attr-defined]
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    native.save(path, system, card={"name": "tiny-test", "note": "Never trained: its answers mean nothing."})
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A small street-like picture without EXIF data."""
+    array = np.zeros((96, 320, 3), np.uint8)
+    array[:48] = (120, 160, 220)
+    array[48:] = (90, 90, 90)
+    array[30:70, 200:240] = (200, 40, 40)
+    path = tmp_path / "photo.png"
+    Image.fromarray(array).save(path)
+    return path

@@ -1,0 +1,65 @@
+"""`info`: counts without content must equal counts of the real thing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from conftest import GRID, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from wholescene.data.collate import collate
+from wholescene.info import Info, _Shapes, example_frame, measure_config
+from wholescene.preparation import prepare
+from wholescene.systems import config_class, create
+from wholescene.systems.config import SystemConfig
+
+
+def _config(size: str) -> SystemConfig:
+    return config_class("monoscene").preset("clean", size, grid=GRID)  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Info:
+    return measure_config("monoscene", _config("tiny"))
+
+
+def test_parameters_are_those_of_the_built_system(tiny: Info) -> None:
+    assert tiny.parameters == sum(p.numel() for p in create("monoscene", _config("tiny")).parameters())
+
+
+def test_multiply_adds_are_those_of_the_real_computation(tiny: Info) -> None:
+    system = create("monoscene", _config("tiny")).eval()
+    batch = collate([prepare(example_frame(system), system.config.preparation)])
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        system(batch)
+    assert tiny.multiply_adds == counter.get_total_flops() / 2
+    assert {p.name for p in tiny.parts if p.multiply_adds == 0} == {"lift"}, "FLoSP gathers and adds"
+
+
+def test_memory_follows_the_lives_of_tensors() -> None:
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1))
+    picture, plane = torch.zeros(1, 3, 50, 40), 4 * 50 * 40
+    shapes, flops = _Shapes(), FlopCounterMode(display=False)
+    with torch.no_grad(), shapes, flops:
+        out = net(picture)
+    assert flops.get_total_flops() / 2 == (8 * 3 * 9 + 16 * 8 * 9) * 50 * 40
+    assert shapes.peak == (8 + 16) * plane  # the ReLU's output while the second convolution writes
+    assert shapes.now == 16 * plane
+    del out
+    assert shapes.now == 0
+
+
+def test_training_takes_more_than_predicting_and_small_more_than_tiny(tiny: Info) -> None:
+    small = measure_config("monoscene", _config("small"))
+    assert tiny.predicting < tiny.training
+    assert tiny.parameters < small.parameters
+    assert tiny.multiply_adds < small.multiply_adds
+
+
+def test_info_prints_the_whole_and_its_parts(run: Run) -> None:
+    ran = run("info", "monoscene", "--size", "tiny")
+    assert ran.code == 0, ran.err
+    assert "volume_net" in ran.out
+    assert "memory to train" in ran.out
