@@ -88,9 +88,9 @@ def test_labels_are_little_endian_words_in_x_y_z_order(tmp_path):
 
 
 def test_un_shifting_moves_one_voxel_down_and_columns_back():
-    volume = np.arange(2 * 2 * 4).reshape(2, 2, 4)
-    assert unshift(volume).ravel().tolist() == [*range(1, 16), 0]
-    assert volume[0, 0, 0] == 0  # the input is left alone
+    volume = np.arange(1, 17).reshape(2, 2, 4)
+    assert unshift(volume).ravel().tolist() == [*range(2, 17), 0]
+    assert volume[0, 0, 0] == 1  # the input is left alone
 
 
 def test_released_v1_0_masks_un_shifted_are_the_v1_1_files(semantic_kitti_mini):
