@@ -22,6 +22,7 @@ from wholescene.worlds.casting import Caster
 from wholescene.worlds.layout import Layout, lay_out
 from wholescene.worlds.observing import outside
 from wholescene.worlds.shading import daylight, pixel_rays, render
+from wholescene.worlds.solids import Prism
 from wholescene.worlds.street import Streets, StreetSetting, camera_of, preset, scanner_poses, street
 from wholescene.worlds.voxelising import voxelise
 
@@ -149,6 +150,17 @@ def test_every_class_occurs_over_some_streets() -> None:
         x, y = np.meshgrid(np.arange(0, 51, 0.4), np.arange(-25, 25, 0.4))
         found |= set(np.unique(layout.plan.labels(x, y)).tolist())
     assert found == set(range(1, 20))
+
+
+def test_every_profile_is_convex_and_counter_clockwise() -> None:
+    # The inside test is an intersection of half planes: it is exact for such profiles only.
+    for seed in range(25):
+        for shape in (body.shape for body in laid_out(seed).bodies if isinstance(body.shape, Prism)):
+            edges = np.roll(shape.profile, -1, axis=0) - shape.profile
+            following = np.roll(edges, -1, axis=0)
+            assert (edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0] > -1e-9).all(), shape.profile
+            turns = np.unwrap(np.arctan2(edges[:, 1], edges[:, 0]))
+            assert turns[-1] - turns[0] < 2 * np.pi
 
 
 def test_four_rays_a_pixel_keep_the_street_and_smooth_the_picture() -> None:

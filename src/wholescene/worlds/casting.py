@@ -26,6 +26,7 @@ class Hits:
         normals: (N, 3) float32 unit, smooth, turned towards the ray's origin.
         body: (N,) int32, which body.
         triangle: (N,) int32, which triangle.
+        loose: (N,) bool, whether it is a loose leaf and no part of the solid's own surface.
         distance: (N,) float32, metres from the ray's origin.
     """
 
@@ -35,6 +36,7 @@ class Hits:
     normals: Array
     body: Array
     triangle: Array
+    loose: Array
     distance: Array
 
     def take(self, rows: Array) -> Hits:
@@ -58,6 +60,9 @@ class Caster:
         self._triangles = np.concatenate([m.triangles + s for m, s in zip(meshes, starts, strict=True)]).astype(np.int32)
         self._normals = np.concatenate([m.normals for m in meshes]).astype(np.float32)
         self.body_of_triangle = np.repeat(np.arange(len(bodies), dtype=np.int32), [len(m.triangles) for m in meshes])
+        leaves = [0 if body.leaves is None else len(body.leaves) for body in bodies]
+        kinds = [(n, len(m.triangles) - n) for n, m in zip(leaves, meshes, strict=True)]
+        self._loose = np.repeat(np.tile([False, True], len(bodies)), [n for few, own in kinds for n in (own, few)])
         self._scene = scenes.EmbreeScene()
         builders.TriangleMesh(self._scene, self._vertices, self._triangles)
 
@@ -94,4 +99,4 @@ class Caster:
         normals[away] *= -1
         normals /= np.maximum(np.sqrt(np.einsum("nc,nc->n", normals, normals)), 1e-6)[:, None]
         distance = t * np.sqrt(np.einsum("nc,nc->n", towards, towards))
-        return Hits(ray, t, origin + t[:, None] * towards, normals, self.body_of_triangle[triangle], triangle, distance)
+        return Hits(ray, t, origin + t[:, None] * towards, normals, self.body_of_triangle[triangle], triangle, self._loose[triangle], distance)

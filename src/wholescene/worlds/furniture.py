@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wholescene.worlds.materials import Colour, Facade, Panel, Plain, Slats, Surface
 from wholescene.worlds.pavement import Place
-from wholescene.worlds.solids import Body, Box, Cylinder, Shape, upright
+from wholescene.worlds.solids import Body, Box, Cylinder, Prism, Shape, upright
 
 Array = NDArray[Any]
 FENCE, POLE, SIGN = 14, 18, 19
@@ -25,7 +25,7 @@ def lamp(rng: np.random.Generator, place: Place, side: int) -> list[Body]:
     """A lamp post; its arm reaches over the road. `side` is +1 on the left of the road, -1 on the right."""
     height, grey = rng.uniform(4.2, 9.0), rng.uniform(0.22, 0.6)
     metal = Plain((grey * rng.uniform(0.85, 1), grey, grey * rng.uniform(0.85, 1)), 0.08, 2.0, 0.08)
-    bodies = [_bar(place.point(0, 0, -0.1), place.point(0, 0, height), rng.uniform(0.06, 0.1), metal, 0.6)]
+    bodies = [_bar(place.point(0, 0, -0.1), place.point(0, 0, height), rng.uniform(0.05, 0.085), metal, 0.6)]
     if height > 5.5:
         out = rng.uniform(0.8, 2.0)
         bodies.append(_bar(place.point(0, 0, height), place.point(0, -side * out, height + 0.25), 0.04, metal))
@@ -59,15 +59,29 @@ def sign(rng: np.random.Generator, place: Place) -> list[Body]:
     ]
     for level in range(1 + int(rng.random() < 0.25)):
         colour, border, emblem, round_ = choices[int(rng.integers(len(choices)))]
-        half = rng.uniform(0.28, 0.38)
+        half = rng.uniform(0.24, 0.34)
         spot = place.point(-0.05, 0, height - half - level * 0.75)
         face = Panel(colour, border, half, emblem, round_)
+        if rng.random() < 0.25:
+            bodies += _triangle(place, height - level * 0.75, half * 1.15, bool(rng.random() < 0.5))
+            continue
         if round_:
             turn = upright(place.yaw) @ np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
             bodies.append(Body(Cylinder(spot, half, 0.02, turn, sectors=16), SIGN, _Disc(face), thin=True, rank=_SIGN_RANK))
         else:
             wide = half * rng.choice([1.0, 1.0, 1.8])
             bodies.append(Body(Box(spot, np.array([0.02, wide, half]), upright(place.yaw)), SIGN, face, thin=True, rank=_SIGN_RANK))
+    return bodies
+
+
+def _triangle(place: Place, top: float, half: float, pointing_down: bool) -> list[Body]:
+    """A warning or give-way sign: a white triangle on a larger red one, its upper end at `top`."""
+    bodies, turn = [], upright(place.yaw - np.pi / 2)
+    for scale, ahead, colour in ((1.0, -0.04, (0.72, 0.06, 0.08)), (0.68, -0.06, (0.93, 0.93, 0.92))):
+        wide, flip = half * scale, -1.0 if pointing_down else 1.0
+        corners = np.array([(-wide, -0.58 * wide * flip), (wide, -0.58 * wide * flip), (0.0, 1.15 * wide * flip)])[:: int(flip)]
+        shape = Prism(place.point(ahead, 0, top - 1.1 * half), corners, 0.012, turn)
+        bodies.append(Body(shape, SIGN, Plain(colour, 0.03, 2.0, 0.05), thin=True, rank=_SIGN_RANK))
     return bodies
 
 
@@ -135,7 +149,7 @@ def fence(place: Place, length: float, height: float, material: Any, thick: floa
 
 def guard_rail(place: Place, length: float) -> list[Body]:
     """A crash barrier: a steel band on posts."""
-    steel = Plain((0.66, 0.68, 0.7), 0.12, 5.0, 0.2)
+    steel = Plain((0.66, 0.68, 0.7), 0.04, 5.0, 0.2)
     band = Box(place.point(length / 2, 0, 0.6), np.array([length / 2, 0.04, 0.16]), upright(place.yaw))
     posts = [Cylinder.between(place.point(float(x), 0.06, -0.1), place.point(float(x), 0.06, 0.7), 0.05, 1.0, 5) for x in np.arange(0.5, length, 2.0)]
     shapes: list[Shape] = [band, *posts]

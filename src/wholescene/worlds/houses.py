@@ -50,15 +50,16 @@ def house(rng: np.random.Generator, place: Place, length: float, depth: float, s
     storey = rng.uniform(2.7, 3.1)
     walls = storeys * storey + rng.uniform(0.3, 0.8)
     turn, half = upright(place.yaw), walls / 2 + 0.3
+    wall = facade(rng, half - 0.6, storey)
     bodies = [
         Body(
             Box(place.point(0, 0, walls / 2 - 0.3), np.array([length / 2, depth / 2, half]), turn),
             BUILDING,
-            facade(rng, half - 0.6, storey),
+            wall,
             rank=_RANK,
         )
     ]
-    tiles = Tiles(_one_of(rng, _ROOFS), int(rng.integers(1 << 20)))
+    tiles = Tiles(_one_of(rng, _ROOFS), wall.colour, int(rng.integers(1 << 20)))
     if roof == "flat":
         edge = Box(place.point(0, 0, walls + 0.1), np.array([length / 2 + 0.15, depth / 2 + 0.15, 0.16]), turn)
         bodies.append(Body(edge, BUILDING, Plain((0.5, 0.5, 0.5), 0.15), rank=_RANK))

@@ -90,30 +90,30 @@ def _side(rng: np.random.Generator, sign: int, character: str, road: float) -> S
         strips.append((role, kind, at, at + width))
         at += width
 
-    walks = {"residential": 0.85, "town": 1.0, "green": 0.25, "avenue": 0.85}[character]
-    if rng.random() < {"residential": 0.35, "town": 0.6, "green": 0.05, "avenue": 0.3}[character]:
+    walks = {"residential": 0.85, "town": 1.0, "green": 0.4, "avenue": 0.95}[character]
+    if rng.random() < {"residential": 0.4, "town": 0.65, "green": 0.05, "avenue": 0.35}[character]:
         add("parking", PARKING, rng.uniform(1.9, 2.4) if rng.random() < 0.85 else rng.uniform(4.5, 5.2))
     if rng.random() < {"residential": 0.25, "town": 0.1, "green": 0.9, "avenue": 0.6}[character]:
         add("verge", TERRAIN, rng.uniform(0.8, 2.5) if character != "green" else rng.uniform(1.5, 4.5))
     if rng.random() < walks:
-        add("walk", SIDEWALK, rng.uniform(1.4, 2.8) if character != "town" else rng.uniform(2.2, 4.5))
+        add("walk", SIDEWALK, rng.uniform(1.8, 4.2) if character != "town" else rng.uniform(2.5, 5.5))
     line, frontage = (
         at,
-        float(rng.uniform(1.5, 9.0) if character == "residential" else rng.uniform(0.0, 0.6) if character == "town" else rng.uniform(5, 14)),
+        float(rng.uniform(1.2, 7.0) if character == "residential" else rng.uniform(0.0, 0.6) if character == "town" else rng.uniform(5, 14)),
     )
     kind = TERRAIN
-    if character == "residential" and rng.random() < 0.35:
-        kind = SIDEWALK if rng.random() < 0.65 else OTHER
+    if character == "residential" and rng.random() < 0.5:
+        kind = SIDEWALK if rng.random() < 0.85 else OTHER
     if character == "town":
         kind = SIDEWALK
     add("yard", kind, max(frontage + (1.0 if character == "town" else 4.0), 0.5))
-    strips.append(("back", TERRAIN if rng.random() < 0.9 else OTHER, at, 400.0))
+    strips.append(("back", TERRAIN if rng.random() < 0.96 else OTHER, at, 400.0))
     return Side(sign, strips, line, frontage)
 
 
 def _crossings(rng: np.random.Generator, character: str, road: float) -> tuple[Crossing, ...]:
     crossings: list[Crossing] = []
-    count = int(rng.choice([0, 1, 2], p=[0.42, 0.45, 0.13])) if character != "green" else int(rng.random() < 0.25)
+    count = int(rng.choice([0, 1, 2], p=[0.28, 0.5, 0.22])) if character != "green" else int(rng.random() < 0.25)
     for s in np.sort(rng.uniform(8, 60, count)):
         half, walk = rng.uniform(2.4, 4.2), rng.uniform(1.3, 2.4)
         if character == "green":
@@ -130,7 +130,7 @@ def _begin(rng: np.random.Generator) -> Layout:
     """Draw the character, the cross-section, the bend and the crossings."""
     character = str(rng.choice(CHARACTERS, p=_SHARES))
     half = float(
-        {"residential": rng.uniform(2.5, 3.8), "town": rng.uniform(2.8, 4.5), "green": rng.uniform(2.8, 4.2), "avenue": rng.uniform(3.4, 6.8)}[
+        {"residential": rng.uniform(2.8, 4.3), "town": rng.uniform(3.2, 5.2), "green": rng.uniform(3.2, 5.2), "avenue": rng.uniform(4.0, 8.0)}[
             character
         ]
     )
@@ -146,7 +146,9 @@ def _begin(rng: np.random.Generator) -> Layout:
         offset=-lane,
         slope=math.tan(math.radians(rng.normal(0, 1.6))),
         curve=float(curve),
-        rise=float(rng.normal(0, 3e-4) if rng.random() < 0.6 else 0.0),
+        rise=float(np.clip(rng.normal(1e-4, 2.2e-4), -1.4e-4, 7e-4))  # a road that falls more leaves the grid
+        if rng.random() < 0.6
+        else 0.0,
         edges=tuple(float(e) for e in edges),
         surfaces=tuple(surfaces),
         heights=(0.0, 0.02 * float(rng.random()), kerb, kerb * 0.5, kerb + float(rng.uniform(-0.05, 0.06))),
@@ -209,7 +211,23 @@ def _build_houses(layout: Layout, side: Side) -> None:
                 spot = s + length + gap / 2
                 if layout.take(spot, side.sign * (front + 2.8), 2.0, 3.0) and not plan.crossed(spot, t, 3.0):
                     layout.bodies += houses.garage(rng, plan.at(spot, side.sign * (front + 3.2)))
+        if gap > 2 and character != "town" and rng.random() < 0.6:
+            _divide(layout, side, s + length + gap / 2, side.frontage + rng.uniform(2, 8))
         s += length + gap
+
+
+def _divide(layout: Layout, side: Side, s: float, length: float) -> None:
+    """A fence or hedge between two properties, away from the street."""
+    rng, plan = layout.rng, layout.plan
+    t = side.sign * (side.line + 0.3)
+    place = plan.at(s, t).turned(side.sign * math.pi / 2)
+    if any(plan.crossed(s, side.sign * (side.line + part * length), 0.5) for part in (0.1, 0.5, 1.0)):
+        return
+    if rng.random() < 0.4:
+        layout.bodies += plants.hedge(rng, place, length, rng.uniform(0.5, 1.0), rng.uniform(0.8, 2.2), plants.foliage(rng))
+    else:
+        kind = str(rng.choice(["slats", "rails", "wall"]))
+        layout.bodies += furniture.fence(place, length, rng.uniform(0.8, 1.9), furniture.fence_material(rng, kind), 0.06)
 
 
 def _enclose(layout: Layout, side: Side) -> None:
@@ -226,7 +244,7 @@ def _enclose(layout: Layout, side: Side) -> None:
     s = _BEHIND
     while s < 75:
         stretch = rng.uniform(8, 26)
-        kind = str(rng.choice(["slats", "rails", "wall", "brick", "hedge", "none"], p=[0.17, 0.07, 0.17, 0.08, 0.33, 0.18]))
+        kind = str(rng.choice(["slats", "rails", "wall", "brick", "hedge", "none"], p=[0.27, 0.09, 0.22, 0.10, 0.26, 0.06]))
         height = float(rng.uniform(0.6, 1.5) if kind in ("wall", "brick") else rng.uniform(0.8, 1.9))
         material = plants.foliage(rng, 0.0) if kind == "hedge" else furniture.fence_material(rng, kind) if kind != "none" else None
         thick = 0.04 if kind in ("slats", "rails") else 0.13
@@ -274,21 +292,21 @@ def _plant(layout: Layout, side: Side) -> None:
 def _plant_yard(layout: Layout, side: Side) -> None:
     rng, plan = layout.rng, layout.plan
     wild = layout.character == "green"
-    if wild and rng.random() < 0.75:
+    if rng.random() < (0.8 if wild else 0.25):
         start = side.line + rng.uniform(0.3, 3.0)
-        for depth in (0.0, 3.2):
+        for depth in (0.0, 3.2) if wild else (0.0,):
             s = _BEHIND
             while s < 90:
                 length, t = rng.uniform(8, 30), side.sign * (start + depth + rng.uniform(0.8, 1.8))
                 if not plan.crossed(s + length / 2, t, length / 2 + 2) and rng.random() < 0.85:
                     layout.bodies += plants.thicket(rng, plan.at(s, t + side.sign * 1.2), length, 2.6, rng.uniform(1.5, 6.5), layout.autumn)
                 s += length + rng.uniform(0, 6)
-    low, high = (4, 10) if not wild else (4, 11)
+    low, high = (2.5, 7) if not wild else (3, 8)
     for s in layout.steps(_BEHIND, 90, low, high):
         t = side.sign * (side.line + rng.uniform(1.0, max(side.frontage, 2.0) + (6 if wild else 0)))
         if plan.crossed(s, t, 2.0):
             continue
-        if rng.random() < 0.55 and layout.take(s, t, 0.6, 0.6):
+        if rng.random() < 0.5 and layout.take(s, t, 0.6, 0.6):
             layout.bodies += plants.tree(rng, plan.at(s, t), rng.uniform(3, 9.5), layout.autumn, bool(rng.random() < 0.2))
         elif layout.take(s, t, 0.8, 0.8):
             layout.bodies += plants.bush(rng, plan.at(s, t), rng.uniform(1.0, 2.6), rng.uniform(0.8, 2.4), layout.autumn)
@@ -302,7 +320,7 @@ def _plant_back(layout: Layout, side: Side) -> None:
         t = side.sign * (back + rng.uniform(0, 14))
         if not plan.crossed(s, t, 3) and layout.take(s, t, 1.5, 1.5):
             layout.bodies += plants.tree(rng, plan.at(s, t), rng.uniform(6, 13), layout.autumn, bool(rng.random() < 0.25))
-    for s in layout.steps(100, 330, 8, 26):
+    for s in layout.steps(100, 330, 5, 17):
         t = side.sign * (rng.uniform(8, 60) + 0.1 * s)
         place = plan.at(s, t)
         if rng.random() < 0.35 and layout.character != "green":
@@ -325,9 +343,9 @@ def _furnish(layout: Layout, side: Side) -> None:
     for s in signs:
         if rng.random() < 0.75 and not plan.crossed(s, t, 0.3) and layout.take(s, t, 0.2, 0.3):
             place = plan.at(s, t).turned(0.0 if side.sign < 0 or rng.random() < 0.4 else math.pi)
-            make = (
-                furniture.sign if rng.random() < 0.75 else furniture.traffic_light if plan.crossings and rng.random() < 0.5 else furniture.street_name
-            )
+            kind = rng.random()
+            lights = kind > 0.86 and any(abs(s - c.s) < 9 for c in plan.crossings)
+            make = furniture.traffic_light if lights else furniture.street_name if kind > 0.72 else furniture.sign
             layout.bodies += make(rng, place.turned(rng.normal(0, 0.08)))
     if rng.random() < 0.25:
         for s in layout.steps(2, 55, 2.0, 12.0):
@@ -339,7 +357,7 @@ def _park(layout: Layout, side: Side) -> None:
     """Parked vehicles: in the parking strip if there is one, else some at the kerb."""
     rng, plan = layout.rng, layout.plan
     strip = side.find("parking")
-    density = rng.uniform(0.2, 0.95) if strip else rng.choice([0.0, 0.15, 0.6], p=[0.45, 0.3, 0.25]) * (layout.character != "green")
+    density = rng.uniform(0.5, 1.0) if strip else rng.choice([0.0, 0.3, 0.9], p=[0.2, 0.35, 0.45]) * (layout.character != "green")
     across = bool(strip and strip[1] - strip[0] > 4)
     room = (strip[0] + strip[1]) / 2 if strip else plan.road[1] - 0.85
     for s in layout.steps(-6, 85, 2.7 if across else 5.4, 3.0 if across else 7.0):
@@ -397,10 +415,11 @@ def _people(layout: Layout, side: Side) -> None:
             t = side.sign * rng.uniform(walk[0] + 0.4, walk[1] - 0.3)
             if layout.take(s, t, 0.3, 0.3):
                 layout.bodies += people.person(rng, plan.at(s, t).turned(rng.choice([0, math.pi]) + rng.normal(0, 0.3)))
-    if rng.random() < 0.3:
-        s, t = rng.uniform(7, 45), side.sign * (plan.road[1] - 0.6)
+    if rng.random() < 0.4:
+        s, t = rng.uniform(7, 45), side.sign * (plan.road[1] - 0.7)
         if layout.take(s, t, 1.0, 0.4):
-            layout.bodies += people.bicyclist(rng, plan.at(s, t).turned(0.0 if side.sign < 0 else math.pi))
+            rider = people.bicyclist if rng.random() < 0.75 else people.motorcyclist
+            layout.bodies += rider(rng, plan.at(s, t).turned(0.0 if side.sign < 0 else math.pi))
     if walk and rng.random() < 0.35:
         s, t = rng.uniform(5, 45), side.sign * (walk[1] - 0.35)
         for i in range(int(rng.integers(1, 5))):

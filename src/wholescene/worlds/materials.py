@@ -28,6 +28,7 @@ class Surface:
         normals: (N, 3) unit, world.
         local_normals: (N, 3) unit, in the body's frame.
         body, triangle: (N,) int, which.
+        loose: (N,) bool, whether it is a loose leaf.
         footprint: (N,) metres that a pixel covers.
     """
 
@@ -37,6 +38,7 @@ class Surface:
     local_normals: Array
     body: Array
     triangle: Array
+    loose: Array
     footprint: Array
 
     def facing(self) -> tuple[Array, Array]:
@@ -102,7 +104,8 @@ class Leaves:
         fine = noise(u, v, 5.0, surface.footprint, 0.4)
         clump = noise(u, v, 24.0, surface.footprint, 1.2)
         albedo = mix(linear(self.colour), linear(self.young), np.clip(0.5 * leaf + 0.2 * clump + 0.1 * fine, 0, 1))
-        return _varied(albedo, self.spread * (leaf - 0.5) * 1.4 + 0.28 * fine), 0.01
+        inner = np.where(surface.loose, 0.12, -0.38)  # between the leaves one sees the shaded inside
+        return _varied(albedo, self.spread * (leaf - 0.5) * 1.4 + 0.28 * fine + inner), 0.01
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,10 @@ class Facade:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Roof tiles in rows."""
+    """Roof tiles in rows; gables are of the wall's colour."""
 
     colour: Colour
+    gable: Colour = (0.78, 0.74, 0.66)
     seed: int = 0
 
     def paint(self, surface: Surface) -> tuple[Array, Array | float]:
@@ -199,7 +203,7 @@ class Tiles:
         stain = 0.15 * noise(u, v, 9.0, surface.footprint, 1.1)
         gable = np.abs(surface.local_normals[:, 1]) > 0.7
         albedo = _varied(np.broadcast_to(linear(self.colour), (len(u), 3)), line + each + stain)
-        albedo[gable] = linear((0.78, 0.74, 0.66)) * np.float32(0.9)
+        albedo[gable] = linear(self.gable) * np.float32(0.95)
         return albedo, 0.02
 
 

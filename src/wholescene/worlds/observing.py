@@ -19,7 +19,7 @@ from wholescene.worlds.solids import Body
 
 Array = NDArray[Any]
 
-_TURNS, _LEVELS = 720, 112
+_TURNS, _LEVELS = 600, 100
 
 
 def _panorama(caster: Caster, origin: Array, pixels: tuple[int, int]) -> Array:
@@ -35,8 +35,8 @@ def _panorama(caster: Caster, origin: Array, pixels: tuple[int, int]) -> Array:
     return caster.distances(origin, directions).reshape(turns, levels)
 
 
-def _sees(panorama: Array, origin: Array, x: Array, y: Array, z: Array, slack: Array | float) -> Array:
-    """(...) bool: whether points (broadcastable) are nearer than what the panorama meets there, give or take `slack` metres."""
+def _sees(panorama: Array, origin: Array, x: Array, y: Array, z: Array, metres: Array | float, share: Array | float = 0.0) -> Array:
+    """(...) bool: whether points are nearer than what the panorama meets there, or not much farther: by `metres` plus a share of it."""
     turns, levels = panorama.shape
     dx, dy, dz = x - np.float32(origin[0]), y - np.float32(origin[1]), z - np.float32(origin[2])
     column = ((np.arctan2(dy, dx) + np.float32(np.pi)) * np.float32(turns / (2 * np.pi))).astype(np.int32) % turns
@@ -45,7 +45,7 @@ def _sees(panorama: Array, origin: Array, x: Array, y: Array, z: Array, slack: A
     root = np.copysign(np.sqrt(height / (reach + height + np.float32(1e-6))), dz)
     row = np.minimum(((root + 1) * np.float32(levels / 2)).astype(np.int32), levels - 1)
     met = panorama.ravel()[column * levels + row]
-    near = np.maximum(met + slack, 0)
+    near = met * (1 + share) + metres
     return reach * reach + dz * dz <= near * near
 
 
@@ -61,7 +61,12 @@ def outside(bodies: Sequence[Body], points: Array, margin: float = 0.3) -> Array
 
 
 def observe(
-    caster: Caster, labels: NDArray[np.uint8], grid: VoxelGrid, poses: Array, depth_of: dict[int, float], seen_points: Array | None = None
+    caster: Caster,
+    labels: NDArray[np.uint8],
+    grid: VoxelGrid,
+    poses: Array,
+    depth_of: dict[int, tuple[float, float]],
+    seen_points: Array | None = None,
 ) -> NDArray[np.bool_]:
     """Which voxels are known.
 
@@ -70,7 +75,8 @@ def observe(
         labels: (X, Y, Z) the whole truth on `grid`.
         grid: axis-aligned in world order.
         poses: (P, 3) where a scanner stood, world metres.
-        depth_of: metres that a scanner sees into a class (leaves let light through); 0.45 m for those not named.
+        depth_of: how much farther than the nearest surface a class is still seen: metres (leaves let light through), and a share of the
+            distance (flat ground, where a small angle is a long way); 0.3 m and nothing for those not named.
         seen_points: (N, 3) world points that count as seen whatever the poses say (what the picture shows).
 
     Returns:
@@ -82,14 +88,15 @@ def observe(
     known = _see_free(panoramas, poses, shape, edges, corner, block)
     solid = np.flatnonzero(labels.ravel())
     x, y, z = ((i.astype(np.float32) + np.float32(0.5)) * edges[a] + corner[a] for a, i in enumerate(np.unravel_index(solid, shape)))
-    table = np.full(256, 0.45, np.float32)
-    for label, metres in depth_of.items():
-        table[label] = metres
-    slack = np.maximum(table[labels.ravel()[solid]], np.float32(0.75 * edges.max()))
+    table = np.tile(np.array([0.3, 0.0], np.float32), (256, 1))
+    for label, extra in depth_of.items():
+        table[label] = extra
+    metres, share = table[labels.ravel()[solid]].T
+    metres = np.maximum(metres, np.float32(0.75 * edges.max()))
     pending = np.arange(len(solid))
     seen = np.zeros(len(solid), bool)
     for panorama, pose in zip(panoramas, poses, strict=True):
-        found = _sees(panorama, pose, x[pending], y[pending], z[pending], slack[pending])
+        found = _sees(panorama, pose, x[pending], y[pending], z[pending], metres[pending], share[pending])
         seen[pending[found]] = True
         pending = pending[~found]
     known.ravel()[solid] = seen

@@ -15,13 +15,13 @@ from wholescene.worlds.solids import Body, Box, Cylinder, Ellipsoid, Shape, upri
 Array = NDArray[Any]
 VEGETATION, TRUNK = 15, 16
 _RANK, _TRUNK_RANK = 20, 50
-_MOST_LEAVES = 900
+_MOST_LEAVES = 1100
 
 
 def foliage(rng: np.random.Generator, autumn: float = 0.0) -> Leaves:
     """Leaf colours of one plant; `autumn` 0..1 turns some of them yellow or red."""
     hue = rng.uniform(0.0, 1.0)
-    value = rng.uniform(0.20, 0.40)
+    value = rng.uniform(0.26, 0.46)
     colour: Colour = (value * (0.62 + 0.3 * hue), value, value * rng.uniform(0.25, 0.6))
     young: Colour = (value * 1.45 * (0.75 + 0.35 * hue), value * 1.5, value * 0.6)
     if rng.random() < autumn:
@@ -34,12 +34,14 @@ def leafy(rng: np.random.Generator, shape: Shape, material: Leaves, size: float,
     mesh = shape.mesh()
     corners = mesh.vertices[mesh.triangles]
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    count = int(np.clip(cover * area.sum() / size**2, 6, _MOST_LEAVES))
+    size = max(size, math.sqrt(0.8 * cover * area.sum() / _MOST_LEAVES))
+    count = max(int(0.8 * cover * area.sum() / size**2), 6)
     which = np.minimum(np.searchsorted(np.cumsum(area), rng.random(count) * area.sum()), len(area) - 1)
-    weights = rng.dirichlet((1.0, 1.0, 1.0), count)
+    root, part = np.sqrt(rng.random(count)), rng.random(count)
+    weights = np.stack([1 - root, root * (1 - part), root * part], axis=1)
     spots = np.einsum("nk,nkc->nc", weights, corners[which])
     normals = np.einsum("nk,nkc->nc", weights, mesh.normals[mesh.triangles[which]])
-    spots = spots + normals * (size * rng.uniform(-0.3, 0.8, (count, 1)))
+    spots = spots + normals * (size * rng.uniform(-0.3, 1.1, (count, 1)))
     spread = size * rng.uniform(0.6, 1.5, (count, 1, 1))
     leaves = spots[:, None] + spread * rng.uniform(-0.75, 0.75, (count, 3, 3))
     bent = normals + 0.75 * rng.standard_normal((count, 3))
@@ -72,11 +74,12 @@ def tree(rng: np.random.Generator, place: Place, height: float, autumn: float = 
         return bodies
     spread = height * rng.uniform(0.2, 0.36)
     middle, tall = (clear + height) / 2, (height - clear) / 2
-    count = int(rng.integers(5, 9)) if math.hypot(place.x, place.y) < 60 else 3
+    away = math.hypot(place.x, place.y)
+    count = int(rng.integers(7, 13)) if away < 35 else int(rng.integers(5, 8)) if away < 70 else 3
     for i in range(count):
-        turn, out = 2 * math.pi * (i + rng.random()) / count, spread * rng.uniform(0.3, 0.62) * (i > 0)
-        up = middle + tall * rng.uniform(-0.5, 0.5) * (i > 0)
-        round_ = spread * rng.uniform(0.42, 0.72) * (1.25 if i == 0 else 1.0)
+        turn, out = 2.4 * i + rng.uniform(0, 1.2), spread * rng.uniform(0.25, 0.75) * (i > 0)
+        up = middle + tall * rng.uniform(-0.6, 0.62) * (i > 0)
+        round_ = spread * rng.uniform(0.30, 0.58) * (1.5 if i == 0 else 1.0)
         radii = np.array([round_, round_ * rng.uniform(0.8, 1.2), min(tall, round_ * rng.uniform(0.7, 1.15)) * (1.2 if i == 0 else 1.0)])
         centre = place.point(out * math.cos(turn), out * math.sin(turn), up) + lean
         bodies.append(leafy(rng, Ellipsoid(centre, radii, upright(rng.uniform(0, math.pi)), 5), material, size))
@@ -111,12 +114,16 @@ def thicket(rng: np.random.Generator, place: Place, length: float, depth: float,
     bodies, along_ = [], 0.0
     material = foliage(rng, autumn)
     while along_ < length:
-        round_ = rng.uniform(0.8, 1.7) * depth / 2
-        tall = height * rng.uniform(0.55, 1.1)
+        round_ = rng.uniform(0.6, 1.3) * depth / 2
+        tall = height * rng.uniform(0.35, 1.1)
         centre = place.point(along_, rng.uniform(-0.2, 0.2) * depth, tall * 0.42)
         spot = Place(float(centre[0]), float(centre[1]), float(centre[2]), place.yaw)
         if rng.random() < 0.3:
             material = foliage(rng, autumn)
+        for _ in range(int(rng.integers(0, 3)) if math.hypot(spot.x, spot.y) < 50 else 0):
+            knob, ahead = round_ * rng.uniform(0.35, 0.65), rng.uniform(-0.8, 0.8) * round_
+            top = place.point(along_ + ahead, rng.uniform(-0.5, 0.5) * depth, tall * rng.uniform(0.35, 1.0))
+            bodies.append(leafy(rng, Ellipsoid(top, np.array([knob, knob, knob * rng.uniform(0.8, 1.4)]), rings=4), material, _leaf_size(spot)))
         radii = np.array([round_ * rng.uniform(0.8, 1.3), round_, tall * 0.58])
         bodies.append(leafy(rng, Ellipsoid(centre, radii, upright(rng.uniform(0, 3)), 5), material, _leaf_size(spot), 0.9))
         along_ += round_ * rng.uniform(0.9, 1.6)

@@ -34,7 +34,7 @@ class Light:
         haze: share of light lost for each metre.
         clouds: 0 clear .. 1 covered.
         drift: (2,) where in the cloud tile the sky is.
-        exposure: factor before the response.
+        exposure: mean linear light of the picture below the horizon that the camera aims at.
         balance: (3,) white balance gains.
         gamma: exponent of the response is 1 / gamma.
         contrast: 0 none .. 1 strong S-shaped response.
@@ -82,9 +82,9 @@ def daylight(rng: np.random.Generator) -> Light:
         horizon=horizon,
         bounce=ambient * rng.uniform(0.06, 0.14) * np.array([1.0, 0.97, 0.9]),
         haze=float(rng.choice([0.0006, 0.0015, 0.004], p=[0.5, 0.35, 0.15])),
-        clouds=float(rng.uniform(0.0, 0.75)) if not covered else 1.0,
+        clouds=float(0.75 * rng.beta(1.0, 1.7)) if not covered else 1.0,
         drift=rng.uniform(0, 400, 2),
-        exposure=float(rng.uniform(0.85, 1.6)),
+        exposure=float(rng.uniform(0.13, 0.27)),
         balance=np.array([rng.uniform(0.93, 1.08), 1.0, rng.uniform(0.93, 1.1)]),
         gamma=float(rng.uniform(1.9, 2.3)),
         contrast=float(rng.uniform(0.0, 0.55)),
@@ -114,7 +114,14 @@ def _surface(hits: Hits, rows: Array, centres: Array, rotations: Array, pixel_an
     points, normals, turn = hits.points[rows], hits.normals[rows], rotations[body]
     local = np.einsum("nij,ni->nj", turn, points - centres[body])
     return Surface(
-        points, local, normals, np.einsum("nij,ni->nj", turn, normals), body, hits.triangle[rows], hits.distance[rows] * np.float32(1.4 * pixel_angle)
+        points,
+        local,
+        normals,
+        np.einsum("nij,ni->nj", turn, normals),
+        body,
+        hits.triangle[rows],
+        hits.loose[rows],
+        hits.distance[rows] * np.float32(1.4 * pixel_angle),
     )
 
 
@@ -138,7 +145,7 @@ def paint(bodies: Sequence[Body], hits: Hits, pixel_angle: float) -> tuple[Array
     return albedo, gloss
 
 
-def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.Generator, rays: int = 4, reach: float = 1.8) -> Array:
+def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.Generator, rays: int = 5, reach: float = 1.8) -> Array:
     """(N,) float32, how much of the hemisphere above each point is free within `reach` metres, from a few random rays.
 
     Rays start at one pixel of each block of 2 x 2; the others take over its value, softened among neighbouring blocks.
@@ -158,8 +165,9 @@ def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.G
         free += ~caster.blocked(origins, directions + normals, reach)  # cosine-weighted about the normal
     blocks = np.ones(((rows + 1) // 2, (columns + 1) // 2), np.float32)
     blocks[v[some] // 2, u[some] // 2] = free / rays
-    edge = np.pad(blocks, 1, mode="edge")
-    blocks = 0.4 * blocks + 0.15 * (edge[:-2, 1:-1] + edge[2:, 1:-1] + edge[1:-1, :-2] + edge[1:-1, 2:])
+    for axis in (0, 1):
+        edge: Array = np.pad(blocks, [(1, 1) if a == axis else (0, 0) for a in range(2)], mode="edge")
+        blocks[...] = (edge[:-2] + blocks + edge[2:] if axis == 0 else edge[:, :-2] + blocks + edge[:, 2:]) / 3
     return blocks[v // 2, u // 2]
 
 
@@ -192,7 +200,9 @@ def lit(light: Light, hits: Hits, towards: Array, albedo: Array, gloss: Array, s
 
 def develop(light: Light, radiance: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Linear light (H, W, 3) to an 8-bit picture: exposure, white balance, blur, response, noise."""
-    image = radiance * (light.exposure * light.balance).astype(np.float32)
+    # Automatic exposure, as street cameras have it: measured below the horizon, so that a bright sky may burn out.
+    metered = float(np.minimum(radiance[len(radiance) // 3 :], 1.2).mean())
+    image = radiance * (np.clip(light.exposure / max(metered, 1e-3), 0.5, 4.0) * light.balance).astype(np.float32)
     if light.blur > 0.01:
         edge = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
         around = edge[:-2, 1:-1] + edge[2:, 1:-1] + edge[1:-1, :-2] + edge[1:-1, 2:]

@@ -21,7 +21,8 @@ from wholescene.worlds.voxelising import voxelise
 
 _REFERENCE_WIDTH = 1220  # pixels of the picture that `focal` speaks of
 _LIDAR_HEIGHT, _LIDAR_BEHIND = 1.73, 0.27  # metres above the ground and behind the camera (KITTI's set-up)
-SEEN_INTO = {15: 1.2}  # metres that a scanner sees into vegetation
+# How far scanners see into vegetation, and along flat ground: metres, share of the distance (see `observe`).
+SEEN_INTO = {15: (1.2, 0.0)} | dict.fromkeys((9, 10, 11, 12, 17), (0.3, 0.07))
 
 
 @dataclass(frozen=True)

@@ -49,17 +49,20 @@ class Coachwork:
         colour: paint.
         half: half length and half width, metres.
         low, high: local z of the sill and of the waistline, metres.
+        wheels, arch: local x of the wheels and radius of the arches, metres.
     """
 
     colour: Colour
     half: tuple[float, float]
     low: float
     high: float
+    wheels: tuple[float, ...] = ()
+    arch: float = 0.0
 
     def paint(self, surface: Surface) -> tuple[Array, Array | float]:
         """See `Material`."""
         x, y, z = surface.local.T
-        albedo = np.broadcast_to(linear(self.colour), (len(x), 3)) * (1 + 0.04 * noise(x, z + y, 2.0, surface.footprint)[:, None])
+        albedo = np.broadcast_to(linear(self.colour), (len(x), 3)) * (1 + 0.02 * noise(x, z + y, 4.0, surface.footprint, 1.3)[:, None])
         gloss = np.full(len(x), 0.42, np.float32)
         side, tip = np.abs(surface.local_normals[:, 1]) > 0.6, np.abs(surface.local_normals[:, 0]) > 0.55
         up = (z - self.low) / (self.high - self.low)
@@ -68,7 +71,9 @@ class Coachwork:
         )
         albedo[seam | (side & (np.abs(up - 0.55) < 0.02))] *= np.float32(0.35)
         sill = up < 0.13
-        lamp = tip & (np.abs(y) > 0.58 * self.half[1]) & (up > 0.5) & (up < 0.82)
+        for wheel in self.wheels:
+            sill |= side & (np.hypot(x - wheel, z - 0.3) < self.arch)
+        lamp = tip & (np.abs(y) > 0.64 * self.half[1]) & (up > 0.58) & (up < 0.8)
         albedo[lamp & (x > 0)] = linear((0.86, 0.88, 0.9))
         albedo[lamp & (x < 0)] = linear((0.62, 0.04, 0.04))
         grille = tip & (x > 0) & (np.abs(y) < 0.5 * self.half[1]) & (up > 0.3) & (up < 0.55)
@@ -107,7 +112,7 @@ class Cabin:
         for pillar in self.pillars:
             glass &= ~(side & (np.abs(x - pillar) < self.width))
         albedo[glass] = self.tint * np.array([0.9, 1.0, 1.0], np.float32)
-        return albedo, np.where(glass, np.float32(0.75), np.float32(0.4))
+        return albedo, np.where(glass, np.float32(0.5), np.float32(0.4))
 
 
 def _wheels(place: Place, spots: tuple[float, ...], half_width: float, radius: float, label: int, rank: int = _RANK) -> list[Body]:
@@ -141,12 +146,12 @@ def car(rng: np.random.Generator, place: Place, van: bool = False) -> list[Body]
         (-a + 0.02, low + 0.2),
     ]
     shape = Prism(place.point(0, 0, 0), np.array(body), w + 0.02, turn, -0.02)
-    bodies = [Body(shape, CAR, Coachwork(colour, (a, w), low, waist), rank=_RANK, softness=0.22)]
-    saloon = not van and rng.random() < 0.4
+    bodies = [Body(shape, CAR, Coachwork(colour, (a, w), low, waist, (0.62 * a, -0.60 * a), 0.39), rank=_RANK, softness=0.22)]
+    saloon = a > 2.15 and not van and rng.random() < 0.6
     front = 0.30 * a if not van else 0.62 * a
-    windscreen = rng.uniform(0.55, 0.85)
+    windscreen = rng.uniform(0.5, 0.68) * min(1.0, a / 2.1)
     back = -0.55 * a if saloon else -a + 0.12
-    rear = 0.55 if saloon else rng.uniform(0.15, 0.4)
+    rear = 0.35 if saloon else rng.uniform(0.15, 0.4)
     roof = [
         (back, waist - 0.05),
         (front, waist - 0.05),
