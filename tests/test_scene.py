@@ -236,7 +236,7 @@ def test_a_file_that_lies_is_refused_in_one_sentence(tmp_path: Path, kind: str) 
 
 def test_a_promise_of_gigabytes_allocates_nothing(tmp_path: Path) -> None:
     small_scene().save(tmp_path / "good.npz")
-    arrays, meta = taken_apart(tmp_path / "good.npz")
+    _, meta = taken_apart(tmp_path / "good.npz")
     big = meta | {"grid": meta["grid"] | {"shape": [1024, 1024, 256]}}
     path = pack(tmp_path / "bad.npz", {}, big, labels=header("(1024, 1024, 256)") + bytes(1000))
     tracemalloc.start()
