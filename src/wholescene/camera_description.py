@@ -170,10 +170,19 @@ class _Entries:
             except (TypeError, ValueError, OverflowError):
                 number = float("nan")
             if not np.isfinite(number) or len(found) >= _MOST_NUMBERS:
-                raise InputError(f"{self.where}: {name} holds {_short(repr(word))}; expected at most {_MOST_NUMBERS} finite numbers")
+                found_here = f"a {type(word).__name__} inside" if isinstance(word, list | dict) else _short(repr(word))  # which may unfold too
+                raise InputError(f"{self.where}: {name} holds {found_here}; expected at most {_MOST_NUMBERS} finite numbers")
             found.append(number)
 
+    def word(self, names: tuple[str, ...], otherwise: str) -> str:
+        """The text of an entry."""
+        name, value = self.find(names) or ("", otherwise)
+        if not isinstance(value, str):
+            raise InputError(f"{self.where}: {name} holds a {type(value).__name__}; expected a word")
+        return value
+
     def scalar(self, names: tuple[str, ...]) -> float | None:
+        """The number of an entry, None where there is none."""
         entry = self.find(names)
         return None if entry is None else self.numbers(entry, (1,))[0]
 
@@ -218,8 +227,7 @@ def _with_distortion(camera: Camera, entries: _Entries) -> Camera:
         return camera
     if len(coefficients) > 12 and any(coefficients[12:]):
         raise InputError(f"{entries.where} gives {len(coefficients)} distortion numbers (a tilted sensor); straighten the picture, and give K alone")
-    model = (entries.find(("distortionmodel", "distmodel")) or ("", ""))[1]
-    shift = largest_shift(camera.K, camera.size, coefficients, str(model))
+    shift = largest_shift(camera.K, camera.size, coefficients, entries.word(("distortionmodel", "distmodel"), ""))
     return camera.noted(
         f"the lens distortion in {Path(entries.where).name} is left in the picture: it moves pixels by up to {shift:.1f} px at the border; "
         "straighten the picture first where that matters"
@@ -253,7 +261,7 @@ def _posed(camera: Camera, entries: _Entries, path: Path) -> Camera:
     if not poses:
         held = _names(dict(entries.values.values()))
         return camera.noted(f"no pose: {path} holds {held} but no 4x4 pose (cam_to_world_opencv, world_to_cam_opencv or the like)")
-    said = str((entries.find(("world",)) or ("", world))[1])
+    said = entries.word(("world",), world)
     if said not in _WORLDS:
         raise InputError(f"{path}: world is {_short(repr(said))}; expected one of {', '.join(_WORLDS)}")
     return camera.posed(poses[first], said)

@@ -197,5 +197,5 @@ def _of_array(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.ndim == 2 or shape[2] == 1:
         return _three(values.reshape(shape[:2]))
     if shape[2] == 4:
-        return _rgb(Image.fromarray(values, "RGBA"), "the picture array")[0]
+        return _rgb(Image.fromarray(values), "the picture array")[0]
     return np.array(values, np.uint8, order="C")

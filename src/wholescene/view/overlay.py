@@ -47,11 +47,11 @@ def draw_overlay(picture: NDArray[np.uint8] | Image.Image, camera: Camera, grid:
         raise InputError(f"{sizes}; resize one of them")
     camera.require_pose()
     canvas = _Canvas(image.convert("RGB"), camera)
-    for start, end in box_edges(grid):
-        canvas.segment(start, end, BOX, 2.0, 235)
     lattice = Lattice.of(camera, grid)
     for start, end in lattice.lines():
-        canvas.segment(start, end, LATTICE, 1.4, 220)
+        canvas.segment(start, end, LATTICE, 1.7, 225)
+    for start, end in box_edges(grid):
+        canvas.segment(start, end, BOX, 2.0, 235)
     horizon(canvas, camera)
     for distance, ends in lattice.rungs():
         canvas.label(ends, f"{distance:g} m")
@@ -169,7 +169,7 @@ def horizon(canvas: _Canvas, camera: Camera) -> None:
 
 
 class _Canvas:
-    """A transparent layer over the picture, in the picture's pixels."""
+    """A transparent layer over the picture, in the picture's pixels: lines with dark rims, and words over all of them."""
 
     def __init__(self, image: Image.Image, camera: Camera) -> None:
         self.image, self.camera = image, camera
@@ -178,7 +178,9 @@ class _Canvas:
         self.layer = Image.new("RGBA", (image.width * self.scale, image.height * self.scale))
         self.draw = ImageDraw.Draw(self.layer)
         self.font = ImageFont.load_default(size=round(15 * self.unit * self.scale))
-        self.taken: list[tuple[float, float, float, float]] = []
+        self.strokes: list[tuple[list[tuple[float, float]], tuple[int, int, int, int], int]] = []
+        self.words: list[tuple[tuple[float, float], str, tuple[int, int, int], str]] = []
+        self.plates: list[tuple[float, float, float, float]] = []
 
     def pixels(self, point: Array) -> Array:
         """(3,) homogeneous pixels of a world point, depth last."""
@@ -189,11 +191,8 @@ class _Canvas:
         return (float(pixel[0]) + 0.5) * self.scale - 0.5, (float(pixel[1]) + 0.5) * self.scale - 0.5
 
     def line(self, start: Array, end: Array, colour: tuple[int, int, int], width: float, alpha: int) -> None:
-        """A line between two pixels (2,), with a dark rim so that it shows on any ground."""
-        points = [self._at(start), self._at(end)]
-        thick = max(1, round(width * self.unit * self.scale))
-        self.draw.line(points, fill=(0, 0, 0, alpha // 3), width=thick + self.scale)
-        self.draw.line(points, fill=(*colour, alpha), width=thick)
+        """A line between two pixels (2,)."""
+        self.strokes.append(([self._at(start), self._at(end)], (*colour, alpha), max(1, round(width * self.unit * self.scale))))
 
     def segment(self, start: Array, end: Array, colour: tuple[int, int, int], width: float, alpha: int) -> None:
         """What is in view of a segment between two world points."""
@@ -208,11 +207,10 @@ class _Canvas:
         pad = 2 * self.unit * self.scale
         plate = (left - pad, top - pad, right + pad, bottom + pad)
         outside = plate[0] < 0 or plate[1] < 0 or plate[2] > self.layer.width or plate[3] > self.layer.height
-        if outside or any(plate[0] < r and plate[2] > x and plate[1] < b and plate[3] > y for x, y, r, b in self.taken):
+        if outside or any(plate[0] < r and plate[2] > x and plate[1] < b and plate[3] > y for x, y, r, b in self.plates):
             return False
-        self.taken.append(plate)
-        self.draw.rectangle(plate, fill=(0, 0, 0, 150))
-        self.draw.text(at, words, font=self.font, fill=(*colour, 255), anchor=anchor)
+        self.plates.append(plate)
+        self.words.append((at, words, colour, anchor))
         return True
 
     def label(self, ends: tuple[Array, Array], words: str) -> None:
@@ -235,12 +233,20 @@ class _Canvas:
         for number, line in enumerate(lines):
             while self.font.getlength(line) > room and len(line) > 4:
                 line = line[:-4].rstrip() + "..."
-            at = (6 * self.scale, 4 * self.scale + number * height * 1.25)
-            self.draw.rectangle(self.draw.textbbox(at, line, font=self.font), fill=(0, 0, 0, 150))
-            self.draw.text(at, line, font=self.font, fill=(255, 255, 255, 255))
+            at = (6.0 * self.scale, 4 * self.scale + number * height * 1.25)
+            self.plates.append(self.draw.textbbox(at, line, font=self.font))
+            self.words.append((at, line, (255, 255, 255), "la"))
 
     def finished(self) -> Image.Image:
         """The picture under the layer."""
+        for points, colour, width in self.strokes:  # all rims first, or one line's rim would cut the next line
+            self.draw.line(points, fill=(0, 0, 0, colour[3] // 3), width=width + self.scale)
+        for points, colour, width in self.strokes:
+            self.draw.line(points, fill=colour, width=width)
+        for plate in self.plates:
+            self.draw.rectangle(plate, fill=(0, 0, 0, 150))
+        for at, words, ink, anchor in self.words:
+            self.draw.text(at, words, font=self.font, fill=(*ink, 255), anchor=anchor)
         layer = self.layer if self.scale == 1 else self.layer.reduce(self.scale)
         return Image.alpha_composite(self.image.convert("RGBA"), layer).convert("RGB")
 
