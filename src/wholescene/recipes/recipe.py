@@ -188,6 +188,7 @@ class Recipe:
         ema: decay of the moving average of weights that is scored and exported; 0: none.
         seed: of everything random.
         workers: loader processes a device; 0 loads in the training process.
+        remember: make all frames before the first step and keep them in memory; for small frames that are dear to make.
         checkpoint_every: optimiser steps between checkpoints.
         init_from: what parts start from.
         frozen: patterns of parameters that stay as they are.
@@ -210,6 +211,7 @@ class Recipe:
     ema: float = 0.0
     seed: int = 0
     workers: int = 0
+    remember: bool = False
     checkpoint_every: int = 500
     init_from: tuple[Initial, ...] = ()
     frozen: tuple[str, ...] = ()
@@ -235,12 +237,6 @@ _OURS = frozenset({
     "logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "enable_checkpointing", "enable_model_summary",
     "num_sanity_val_steps", "limit_val_batches", "limit_train_batches", "check_val_every_n_epoch", "val_check_interval",
 })  # fmt: skip
-_OURS_SAID}); remove it from `trainer`")
-
-
-_OURS = frozenset(
-    ["max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "accumulate_grad_batches", "gradient_clip_val", "precision", "logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "enable_checkpointing", "enable_model_summary", "num_sanity_val_steps", "limit_val_batches", "limit_train_batches", "check_val_every_n_epoch", "val_check_interval"]
-)
 _OURS_SAID = "budget, accumulation, clip, precision, validation, and the run's folder"
 
 

@@ -48,6 +48,42 @@ class Portion:
         return replace(self, batch=self.batch.to(device, non_blocking))
 
 
+class Remembered(Dataset[Frame]):
+    """Frames that are made or read once and then kept in memory: for small frames that are dear to make.
+
+    Args:
+        frames: the dataset; its other attributes are answered as its own.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.kept: dict[int, Frame] = {}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("frames", "kept"):  # not there yet while being unpickled
+            raise AttributeError(name)
+        return getattr(self.frames, name)
+
+    def __getitem__(self, index: int) -> Frame:
+        if index not in self.kept:
+            self.kept[index] = self.frames[index]
+        return self.kept[index]
+
+    def fill(self, workers: int = 0) -> None:
+        """Make all frames now, so that no later step waits for one."""
+        missing = [i for i in range(len(self)) if i not in self.kept]
+        loader: DataLoader[Frame] = DataLoader(self, batch_size=None, sampler=missing, num_workers=min(workers, len(missing)), collate_fn=_same)
+        for index, frame in zip(missing, loader, strict=True):
+            self.kept[index] = frame
+
+
+def _same(frame: Any) -> Any:
+    return frame
+
+
 class TrainingFrames(Dataset[tuple[Frame, float]]):
     """Frames as the system wants them, varied by (seed, epoch, index) and by nothing else, whichever worker loads them.
 

@@ -8,7 +8,9 @@ folder for each of them.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -20,13 +22,15 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from wholescene import recipes
 from wholescene.checkpoints import native
 from wholescene.configuring import to_plain
 from wholescene.data import open_dataset
-from wholescene.errors import InputError
+from wholescene.errors import InputError, unknown_name
 from wholescene.files import write_bytes, write_text
 from wholescene.metrics import SplitCounts
 from wholescene.recipes import Initial, Recipe
@@ -34,7 +38,7 @@ from wholescene.systems import create
 from wholescene.systems.base import System
 from wholescene.training.callbacks import Checkpointing, Counting, QuietBar, Say, Validating
 from wholescene.training.checkpoint_files import FOLDER, AtomicCheckpointIO, list_checkpoints, newest, read_checkpoint
-from wholescene.training.data import Frames, TrainingData, TrainingFrames
+from wholescene.training.data import Frames, Remembered, TrainingData, TrainingFrames
 from wholescene.training.evaluate import Evaluation, summed_up
 from wholescene.training.initial import initialise
 from wholescene.training.module import TrainingModule, own_part
@@ -146,7 +150,7 @@ class _Run:
         if checkpoint is None:
             for sentence in initialise(system, self.recipe.init_from):
                 self.say(sentence)
-        datasets = self.datasets or self._open(system)
+        datasets = self.datasets or open_datasets(self.recipe, system, self.say)
         module = TrainingModule(system, self.recipe, len(datasets["train"]))
         total = self._total(len(datasets["train"]))
         if is_first_process():
@@ -161,9 +165,6 @@ class _Run:
         return self._trained(module.progress)
 
     # ---- what a run is made of --------------------------------------------------------------------------------------------------
-
-    def _open(self, system: System) -> Datasets:
-        return {"train": open_dataset(self.recipe.data, "train", system.needs), "val": open_dataset(self.recipe.data, "val", system.needs)}
 
     def _total(self, frames: int) -> int | None:
         budget = self.recipe.budget
@@ -203,14 +204,15 @@ class _Run:
             Checkpointing(self.folder, recipe.checkpoint_every),
             *([QuietBar()] if shown else []),
         ]
-        holder.append(
-            pl.Trainer(
-                **options, max_epochs=1, accumulate_grad_batches=recipe.accumulation, gradient_clip_val=recipe.clip, precision=recipe.precision,
-                callbacks=callbacks, logger=self._loggers(), plugins=[AtomicCheckpointIO()], default_root_dir=self.folder,
-                use_distributed_sampler=False, enable_checkpointing=False, enable_progress_bar=shown, enable_model_summary=False,
-                num_sanity_val_steps=0, limit_val_batches=0,
-            )
-        )  # fmt: skip
+        ours: dict[str, Any] = {
+            "max_epochs": 1, "accumulate_grad_batches": recipe.accumulation, "gradient_clip_val": recipe.clip, "precision": recipe.precision,
+            "callbacks": callbacks, "logger": self._loggers(), "plugins": [AtomicCheckpointIO()], "default_root_dir": self.folder,
+            "use_distributed_sampler": False, "enable_checkpointing": False, "enable_progress_bar": shown, "enable_model_summary": False,
+            "num_sanity_val_steps": 0, "limit_val_batches": 0,
+        }  # fmt: skip
+        holder.append(make_trainer(options, ours))
+        if recipe.ema and not isinstance(holder[0].strategy, SingleDeviceStrategy | DDPStrategy):
+            raise InputError(f"recipe {recipe.name}: ema needs whole weights in every process; set ema: 0, or strategy: ddp")
         return holder[0]
 
     def _loggers(self) -> list[Any]:
@@ -281,6 +283,39 @@ class _Run:
         return Trained(
             self.folder, self.folder / FINAL, self.folder / BEST, Evaluation.load(self.folder / SCORES), progress.steps, progress.seconds / 60
         )
+
+
+def open_datasets(recipe: Recipe, system: System, say: Say) -> Datasets:
+    """Both parts that a recipe trains with, in memory if it wants that.
+
+    Raises:
+        InputError: as `open_dataset`.
+    """
+    opened = [open_dataset(recipe.data, role, system.needs) for role in ("train", "val")]
+    if not recipe.remember:
+        return {"train": opened[0], "val": opened[1]}
+    kept = [Remembered(frames) for frames in opened]
+    say(f"making {sum(map(len, kept))} frames")
+    for frames in kept:
+        frames.fill(os.cpu_count() or 1)
+    return {"train": kept[0], "val": kept[1]}
+
+
+def make_trainer(options: dict[str, Any], ours: dict[str, Any]) -> pl.Trainer:
+    """Lightning's trainer from a recipe's options and our own.
+
+    Raises:
+        InputError: an option that it does not know (with the nearest), or a machine that lacks what is asked for.
+    """
+    known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
+    for name in options:
+        if name not in known:
+            raise unknown_name("option of Lightning's Trainer in the recipe's trainer", name, known - ours.keys())
+    try:
+        return pl.Trainer(**options, **ours)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        asked = ", ".join(f"{k}={v!r}" for k, v in options.items())
+        raise InputError(f"the trainer options {asked} cannot be had here: {str(error).splitlines()[0]}") from error
 
 
 def is_first_process() -> bool:

@@ -1,0 +1,222 @@
+"""Studies: named variants of one recipe, trained one after another at the same budget with several seeds, and one table of what came out.
+
+A study is a YAML of its own:
+
+    name: context-prior
+    recipe: monoscene-street-mini
+    seeds: [0, 1, 2]
+    budget: {steps: 400, minutes: 4}
+    variants:
+      as it is: {}
+      without the context prior: {system.fields.context_prior: false}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from wholescene import recipes
+from wholescene.configuring import from_plain, to_plain
+from wholescene.errors import InputError, unknown_name
+from wholescene.recipes import Budget, Recipe
+from wholescene.recipes.reading import read_yaml
+from wholescene.systems import create
+from wholescene.training.callbacks import Say
+from wholescene.training.evaluate import Evaluation
+from wholescene.training.run import Datasets, Trained, open_datasets, train
+
+_FOLDER = Path(recipes.__file__).parent / "studies"
+UNDECIDED = "undecided"
+COLUMNS: dict[str, Callable[[Evaluation], float]] = {
+    "mIoU": lambda found: found.miou,
+    "IoU": lambda found: found.iou,
+    "mIoU visible": lambda found: found.scores["visible"].miou,
+    "mIoU hidden": lambda found: found.scores["hidden"].miou,
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        name: with dashes.
+        recipe: name or file of the recipe that all variants change.
+        variants: name -> what differs, by dotted name; the first one is what the others are compared with.
+        seeds: each variant is trained with each.
+        budget: of every run; None: the recipe's.
+        changes: what differs from the recipe in all variants.
+    """
+
+    name: str
+    recipe: str
+    variants: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    budget: Budget | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.variants or not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"study {self.name}: give at least one variant and one seed, and no seed twice")
+        if any("/" in name or name.startswith(".") for name in self.variants):
+            raise InputError(f"study {self.name}: a variant's name becomes a folder; leave out '/' and a leading dot")
+
+    def recipe_of(self, variant: str, seed: int) -> Recipe:
+        """The recipe of one run.
+
+        Raises:
+            InputError: a change of a field that does not exist.
+        """
+        fixed: dict[str, Any] = {"seed": seed, "name": f"{self.name}/{variant}"}
+        if self.budget is not None:
+            fixed["budget"] = to_plain(self.budget)
+        return recipes.load(self.recipe, {**self.changes, **self.variants[variant], **fixed})
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one variant.
+
+    Attributes:
+        variant: its name.
+        evaluations: one a seed.
+        steps: of each.
+    """
+
+    variant: str
+    evaluations: tuple[Evaluation, ...]
+    steps: tuple[int, ...]
+
+    def values(self, column: str) -> list[float]:
+        """One score a seed, 0..1."""
+        return [COLUMNS[column](found) for found in self.evaluations]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study found.
+
+    Attributes:
+        study: what was compared.
+        runs: one entry a variant, in the study's order.
+    """
+
+    study: Study
+    runs: tuple[Runs, ...]
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Rows of text: header, then a row a variant: mean and spread (standard deviation over seeds) in per cent, and against the first.
+
+        A difference is undecided unless it is larger than the two spreads together, and always with one seed.
+        """
+        header = ("variant", "seeds", "steps", *COLUMNS, f"mIoU against {self.runs[0].variant}")
+        return [header, *(self._row(runs) for runs in self.runs)]
+
+    def provenance(self) -> dict[str, str]:
+        """What all runs share, from the first one."""
+        return {**self.runs[0].evaluations[0].provenance, "spread": "standard deviation over seeds"}
+
+    def _row(self, runs: Runs) -> tuple[str, ...]:
+        steps = f"{min(runs.steps)}" if len(set(runs.steps)) == 1 else f"{min(runs.steps)}..{max(runs.steps)}"
+        verdict = "" if runs is self.runs[0] else compare(self.runs[0].values("mIoU"), runs.values("mIoU"))
+        return (runs.variant, str(len(runs.evaluations)), steps, *(_with_spread(runs.values(name)) for name in COLUMNS), verdict)
+
+
+def compare(base: Sequence[float], other: Sequence[float]) -> str:
+    """The difference of two means in per cent, or that it is undecided: its size is within the two spreads together, or there is one seed only.
+
+    >>> compare([0.10, 0.11], [0.20, 0.21]), compare([0.10, 0.14], [0.12, 0.16]), compare([0.1], [0.9])
+    ('+10.00', 'undecided (+2.00)', 'undecided (+80.00)')
+    """
+    difference = fmean(other) - fmean(base)
+    said = f"{100 * difference:+.2f}"
+    if min(len(base), len(other)) < 2 or abs(difference) <= stdev(base) + stdev(other):
+        return f"{UNDECIDED} ({said})"
+    return said
+
+
+def names() -> list[str]:
+    """Studies that the package carries."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load(name_or_path: str | Path) -> Study:
+    """A study by name, or from a YAML file; every run's recipe is checked.
+
+    Raises:
+        InputError: an unknown name or field, a file that is not strict YAML, a variant that changes what does not exist.
+    """
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        path = Path(text)
+    elif text in names():
+        path = _FOLDER / f"{text}.yaml"
+    else:
+        raise unknown_name("study", text, names(), "wholescene study --list")
+    plain = read_yaml(path, "study")
+    found = from_plain(Study, plain, f"study {text}")
+    for variant in found.variants:
+        found.recipe_of(variant, found.seeds[0])
+    return found
+
+
+def study(
+    name_or_path: str | Path | Study, out: str | Path, *, datasets: Datasets | None = None, say: Say | None = None
+) -> Outcome:
+    """Train every variant with every seed, one after another; called again on the same folder it goes on where it was stopped.
+
+    Seeds come first, then variants, so that a study that is stopped early has compared all variants with the seeds it got to.
+
+    Args:
+        name_or_path: a study, or the name or file of one.
+        out: its folder; each run has one in it, `VARIANT/seed-N`.
+        datasets: train and val, instead of the recipe's.
+        say: called with lines to print.
+
+    Raises:
+        InputError: as `load` and `train`; a folder that holds another study's run under the same name.
+    """
+    found = name_or_path if isinstance(name_or_path, Study) else load(name_or_path)
+    speak: Say = say or (lambda line: None)
+    trained: dict[str, list[Trained]] = {variant: [] for variant in found.variants}
+    shared = _Shared(datasets, speak)
+    for seed in found.seeds:
+        for variant in found.variants:
+            recipe, folder = found.recipe_of(variant, seed), Path(out) / variant / f"seed-{seed}"
+            _check_same(recipe, folder)
+            speak(f"{variant}, seed {seed}")
+            trained[variant].append(train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
+    return Outcome(found, tuple(Runs(v, tuple(t.evaluation for t in ts), tuple(t.steps for t in ts)) for v, ts in trained.items()))
+
+
+class _Shared:
+    """Remembered frames for all runs whose data are the same, so that they are made once a study."""
+
+    def __init__(self, given: Datasets | None, say: Say) -> None:
+        self.given, self.say = given, say
+        self.made: dict[str, Datasets] = {}
+
+    def of(self, recipe: Recipe) -> Datasets | None:
+        """None: the run opens its own."""
+        if self.given is not None or not recipe.remember:
+            return self.given
+        system = create(recipe.system.name, recipe.system.config())
+        key = repr((to_plain(recipe.data), sorted(system.needs)))
+        if key not in self.made:
+            self.made[key] = open_datasets(recipe, system, self.say)
+        return self.made[key]
+
+
+def _check_same(recipe: Recipe, folder: Path) -> None:
+    written = folder / "recipe.yaml"
+    if written.exists() and recipes.load(written) != recipe:
+        raise InputError(f"{folder} holds a run of another recipe; choose another folder, or remove it to train that variant again")
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    mean = f"{100 * fmean(values):.2f}"
+    return f"{mean} ± {100 * stdev(values):.2f}" if len(values) > 1 else mean

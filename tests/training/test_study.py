@@ -1,0 +1,102 @@
+"""A study trains every variant with every seed once, goes on where it was stopped, and does not claim what the spread swallows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dial import Forged, recipe
+
+from wholescene import recipes
+from wholescene.errors import InputError
+from wholescene.recipes import Budget
+from wholescene.structures import Frame
+from wholescene.training import study as studies
+from wholescene.training.run import Trained, train
+from wholescene.training.study import Study, compare, study
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Study:
+    (tmp_path / "base.yaml").write_text(recipes.dump(recipe()))
+    variants: dict[str, dict[str, Any]] = {"as it is": {}, "fast": {"optimiser.lr": 0.1}}
+    return Study("rates", str(tmp_path / "base.yaml"), variants, seeds=(3, 4), budget=Budget(steps=3))
+
+
+def _datasets() -> Any:
+    return {"train": Forged(4), "val": Forged(3, 100)}
+
+
+def test_every_variant_is_trained_with_every_seed_at_the_budget(tmp_path: Path, base: Study) -> None:
+    lines: list[str] = []
+    outcome = study(base, tmp_path / "out", datasets=_datasets(), say=lines.append)
+    header, first, second = outcome.table()
+    assert header[:4] == ("variant", "seeds", "steps", "mIoU")
+    assert first[:3] == ("as it is", "2", "3")
+    assert second[:3] == ("fast", "2", "3")
+    assert [line for line in lines if "seed" in line] == ["as it is, seed 3", "fast, seed 3", "as it is, seed 4", "fast, seed 4"]
+    alone = train(base.recipe_of("fast", 4), tmp_path / "alone", datasets=_datasets())
+    assert outcome.runs[1].evaluations[1].scores == alone.evaluation.scores
+
+
+def test_a_stopped_study_goes_on_and_trains_nothing_twice(tmp_path: Path, base: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = study(base, tmp_path / "whole", datasets=_datasets()).table()
+    begun: list[str] = []
+
+    def stopping(made: Any, out: Path, *args: Any, **more: Any) -> Trained:
+        begun.append(f"{made.name}, {made.seed}")
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return train(made, out, *args, **more)
+
+    monkeypatch.setattr(studies, "train", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        study(base, tmp_path / "out", datasets=_datasets())
+    monkeypatch.setattr(studies, "train", train)
+
+    class Refusing(Forged):
+        """Only the runs that are not done may ask for frames."""
+
+        asked = 0
+
+        def __getitem__(self, index: int) -> Frame:
+            Refusing.asked += 1
+            return super().__getitem__(index)
+
+    again = study(base, tmp_path / "out", datasets={"train": Refusing(4), "val": Forged(3, 100)})
+    assert again.table() == whole
+    assert Refusing.asked == 2 * 3 * 2  # two runs of three steps of two frames
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path: Path, base: Study) -> None:
+    study(base, tmp_path / "out", datasets=_datasets())
+    other = Study("rates", base.recipe, {"as it is": {"optimiser.lr": 0.5}}, seeds=(3,), budget=base.budget)
+    with pytest.raises(InputError, match="run of another recipe"):
+        study(other, tmp_path / "out", datasets=_datasets())
+
+
+@pytest.mark.parametrize(
+    ("base_values", "other", "said"),
+    [
+        ([0.30, 0.31, 0.32], [0.40, 0.41, 0.42], "+10.00"),
+        ([0.30, 0.31, 0.32], [0.20, 0.21, 0.22], "-10.00"),
+        ([0.30, 0.36, 0.33], [0.34, 0.38, 0.36], "undecided (+3.00)"),
+        ([0.30], [0.90], "undecided (+60.00)"),
+    ],
+)
+def test_a_difference_within_the_spread_is_undecided(base_values: list[float], other: list[float], said: str) -> None:
+    assert compare(base_values, other) == said
+
+
+def test_a_variant_that_changes_what_does_not_exist_is_refused_before_anything_is_trained(tmp_path: Path, base: Study) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: a\nrecipe: {base.recipe}\nvariants: {{one: {{}}, two: {{optimiser.lrr: 1}}}}\n")
+    with pytest.raises(InputError, match="the nearest is 'lr'"):
+        studies.load(path)
+
+
+def test_the_studies_of_the_package_are_whole() -> None:
+    assert studies.names()
+    for name in studies.names():
+        assert studies.load(name).name == name
