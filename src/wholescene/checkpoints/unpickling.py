@@ -1,0 +1,219 @@
+"""Tensors out of torch's zip checkpoints without running code: an own unpickler that knows tensors and plain types only.
+
+Every other class or function that the pickle names becomes an inert stub, so a Lightning file with an argparse Namespace, a NumPy number or an
+OmegaConf node inside still gives its tensors. Sizes are checked against the file before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wholescene.errors import InputError
+
+_MOST_PICKLE = 64 * 2**20  # names and shapes of a hundred thousand tensors; more is no checkpoint
+_MOST_EXPANDED = 2**24  # a view may show a number several times, but nothing that a later copy could drown in
+
+_KINDS = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "UntypedStorage": torch.uint8,
+}
+
+
+class Stub:
+    """What stands for an object of a foreign class: takes whatever the pickle does to it and does nothing."""
+
+    foreign = ""
+
+    def __new__(cls, *args: Any, **fields: Any) -> Stub:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        """Nothing."""
+
+    def extend(self, values: Any) -> None:
+        """Nothing."""
+
+    def add(self, value: Any) -> None:
+        """Nothing."""
+
+    def __repr__(self) -> str:
+        return f"<{self.foreign}>"
+
+
+class _Storage:
+    """A member of the archive, read when a tensor first asks for it."""
+
+    def __init__(self, archive: _Archive, key: str, kind: torch.dtype, count: int) -> None:
+        self.archive, self.key, self.kind, self.count = archive, key, kind, count
+
+    def tensor(self) -> Tensor:
+        """The flat content."""
+        return self.archive.storage(self.key, self.kind, self.count)
+
+
+class _Archive:
+    """The zip file of a checkpoint: one pickle and one raw member a storage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise InputError(f"{path} is cut short or damaged (its zip directory cannot be read); download it again") from error
+        names = [i.filename for i in self.zip.infolist() if i.filename.split("/")[-1] == "data.pkl"]
+        if len(names) != 1:
+            raise InputError(f"{path} is a zip archive but no checkpoint of torch (no data.pkl in it); expected what torch.save writes")
+        self.root = names[0].removesuffix("data.pkl")
+        if self.root + "byteorder" in self.zip.namelist() and self.member("byteorder", 16) != b"little":
+            raise InputError(f"{path} was written on a big-endian machine, which is not read; write it anew on another one")
+        self.read_storages: dict[str, Tensor] = {}
+
+    def member(self, name: str, most: int) -> bytearray:
+        """The bytes of a member, if they are at most `most`."""
+        try:
+            info = self.zip.getinfo(self.root + name)
+            if info.file_size > min(most, 64 * max(info.compress_size, 2**10)):
+                raise InputError(f"{self.path}: its part {name} claims {info.file_size:,} bytes, which is not plausible; do not trust this file")
+            content = bytearray(info.file_size)
+            with self.zip.open(info) as file:
+                if file.readinto(content) != len(content) or file.read(1):  # type: ignore[attr-defined]  # zipfile types it too narrowly
+                    raise EOFError("its length is wrong")
+            return content
+        except KeyError as error:
+            raise InputError(f"{self.path} is damaged: its part {name} is missing; download it again") from error
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{self.path} is cut short or damaged (part {name}: {error}); download it again") from error
+
+    def storage(self, key: str, kind: torch.dtype, count: int) -> Tensor:
+        """`count` numbers of `kind`."""
+        if key not in self.read_storages:
+            size = count * torch.empty((), dtype=kind).element_size()
+            raw = self.member(f"data/{key}", size)
+            if len(raw) != size:
+                raise InputError(f"{self.path} is damaged: storage {key} has {len(raw):,} bytes, expected {size:,}; download it again")
+            self.read_storages[key] = torch.frombuffer(raw, dtype=kind) if size else torch.empty(0, dtype=kind)
+        return self.read_storages[key]
+
+
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]  # the Python one: the C one allocates what a forged length claims
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}  # so does this  # noqa: RUF012
+
+    def __init__(self, archive: _Archive) -> None:
+        content = bytes(archive.member("data.pkl", _MOST_PICKLE))
+        super().__init__(io.BytesIO(content), encoding="utf-8")
+        self.archive = archive
+        self.foreign: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A known constructor, or a stub that keeps the name."""
+        if (module, name) in _KNOWN:
+            return _KNOWN[module, name]
+        if module == "torch" and name in _KINDS:
+            return _KINDS[name]
+        if module == "torch.storage" and name == "UntypedStorage":
+            return torch.uint8
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        full = f"{module}.{name}"
+        self.foreign.add(full)
+        return type("Stub", (Stub,), {"foreign": full})
+
+    def persistent_load(self, pid: Any) -> Any:
+        """("storage", kind, key, place, count): tensors refer to the archive's members like this."""
+        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], torch.dtype)):
+            raise pickle.UnpicklingError(f"unknown reference {str(pid)[:80]}")
+        _, kind, key, _, count = pid
+        if not (isinstance(key, str) and key.isalnum() and isinstance(count, int) and 0 <= count < 2**48):
+            raise pickle.UnpicklingError(f"malformed storage {str(pid)[:80]}")
+        return _Storage(self.archive, key, kind, count)
+
+
+def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *ignored: Any) -> Any:
+    """A tensor from its storage; bounds are checked against the storage, whose size is checked against the file."""
+    numbers = (offset, *shape, *stride)
+    if not isinstance(storage, _Storage) or len(shape) != len(stride) or any(not isinstance(n, int) or n < 0 for n in numbers):
+        raise pickle.UnpicklingError("malformed tensor")
+    flat = storage.tensor()
+    last = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
+    if math.prod(shape) and last >= flat.numel():
+        raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} reaches past its storage")
+    if math.prod(shape) > max(flat.numel(), _MOST_EXPANDED):
+        raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} claims more numbers than its storage holds")
+    return flat.as_strided(tuple(shape), tuple(stride), offset) if math.prod(shape) else torch.empty(tuple(shape), dtype=flat.dtype)
+
+
+def _parameter(tensor: Any, *ignored: Any) -> Any:
+    return tensor
+
+
+def _typed(kind: Any, *ignored: Any) -> Any:
+    """`torch.nn.parameter.Parameter` and friends called as a class with a tensor."""
+    return kind
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): lambda *factory: {},
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("__builtin__", "set"): set,
+    ("torch", "Size"): tuple,
+    ("torch", "device"): lambda *words: ":".join(map(str, words)),
+    ("torch._utils", "_rebuild_tensor"): _rebuild,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch.nn.parameter", "Parameter"): _typed,
+}
+
+
+def read_zip(path: Path) -> tuple[Any, list[str]]:
+    """What a zip checkpoint holds, on the CPU.
+
+    Args:
+        path: a file that starts as a zip archive.
+
+    Returns:
+        The content (mappings, sequences, numbers, text, tensors, stubs), and the foreign classes and functions it names, sorted.
+
+    Raises:
+        InputError: damaged, not torch's, or a pickle that does not hold together.
+    """
+    archive = _Archive(path)
+    with archive.zip:
+        unpickler = _Unpickler(archive)
+        try:
+            content = unpickler.load()
+        except InputError:
+            raise
+        except Exception as error:  # a forged pickle can fail in any way; nothing of it was executed
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(f"{path}: its pickle does not hold together ({said[0][:120]}); it is damaged or no checkpoint") from error
+    return content, sorted(unpickler.foreign)
