@@ -68,7 +68,7 @@ class Case:
 
 
 def find_cases(config: pytest.Config, predicate: Callable[[Case], bool]) -> list[Case]:
-    """The cases that `--cases` names (each a case or a folder of cases; default: the folders beside this file) and that satisfy `predicate`, by name."""
+    """The cases that `--cases` names (each a case or a folder of cases; default: the folders beside this file) and that satisfy `predicate`."""
     cases = []
     for place in config.getoption("cases", default=None) or [str(Path(__file__).parent)]:
         folder = Path(place).expanduser().resolve()
@@ -87,9 +87,10 @@ def check(
 ) -> None:
     """Assert on the rows of `forge.compare`: every tap within its tolerance, or left out by name with a reason.
 
-    `tolerances`, `skip` and `moved` have patterns as keys (`*`, `?`), of which the first that matches a tap counts. A float tap's worst difference and its
-    statistics must be within the tolerance, over the largest held value. Of an integer tap at most that share of elements may differ; with tolerance 0 the
-    statistics and the histogram must agree too, else `moved` (default: tolerance x compared elements) bounds how many elements changed their value.
+    `tolerances`, `skip` and `moved` have patterns as keys (`*`, `?`), of which the first that matches a tap counts. A float tap's worst difference
+    and its statistics must be within the tolerance, over the largest held value. Of an integer tap at most that share of elements may differ; with
+    tolerance 0 the statistics and the histogram must agree too, else `moved` (default: tolerance x compared elements) bounds how many elements
+    changed their value.
     A reason in `skip` that fits no missing tap is an error, so that the list of what is not compared stays true.
     """
     skip, moved = skip or {}, moved or {}
@@ -115,12 +116,13 @@ def forge_call(text: str) -> np.ndarray:
     """
     try:
         call = ast.parse(text.strip(), mode="eval").body
-        assert isinstance(call, ast.Call)
+        if not isinstance(call, ast.Call):
+            raise ValueError("no call")
         name = call.func.attr if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "forge" else ast.unparse(call.func)
         generator = _FORGED[name]
         positional = [ast.literal_eval(argument) for argument in call.args]
         named = {str(argument.arg): ast.literal_eval(argument.value) for argument in call.keywords}
-    except (SyntaxError, AssertionError, KeyError, ValueError) as error:
+    except (SyntaxError, KeyError, ValueError) as error:
         raise ValueError(f"not one call of {', '.join(_FORGED)} with literal arguments: {text!r}") from error
     sizes = [size for value in positional[1:] for size in (value if isinstance(value, tuple) else (value,)) if isinstance(size, int) and size > 1]
     if math.prod(sizes) > 255 * _MOST_ELEMENTS:
@@ -139,12 +141,14 @@ def _fault(row: Mapping[str, Any], tolerances: Mapping[str, float], moved: Mappi
         return f"no tolerance fits; known: {', '.join(tolerances)}"
     tolerance = tolerances[pattern]
     if "worst" in row:
-        worst = max(row["worst"], row["off"])
-        return None if worst <= tolerance else f"worst {row['worst']:.3g}, statistics off by {row['off']:.3g} of {row['scale']:.3g}, allowed {tolerance:g}"
+        if max(row["worst"], row["off"]) <= tolerance:
+            return None
+        return f"worst {row['worst']:.3g}, statistics off by {row['off']:.3g} of {row['scale']:.3g}, allowed {tolerance:g}"
     if row["differ"] > tolerance:
         return f"{row['differ']:.3g} of {row['compared']} elements differ, allowed {tolerance:g}"
     if tolerance == 0:
-        return None if row["off"] <= 1e-9 and not row.get("moved") else f"samples agree, but the whole does not: statistics off by {row['off']:.3g}, {row.get('moved', 0)} moved"
+        whole = f"statistics off by {row['off']:.3g}, {row.get('moved', 0)} elements moved in the histogram"
+        return None if row["off"] <= 1e-9 and not row.get("moved") else f"the samples agree, the whole does not: {whole}"
     key = _first(moved, row["tap"])
     most = moved[key] if key is not None else math.ceil(tolerance * row["compared"])
     return None if row.get("moved", 0) <= most else f"{row['moved']} elements moved in the histogram, allowed {most}"
