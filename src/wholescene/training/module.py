@@ -60,6 +60,8 @@ class TrainingModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Training mode, also where a checkpoint or a validation left another; frozen norms keep their statistics."""
         self.system.train()
+        if self.device.type == "cuda":  # 3D convolutions and norms run there twice as fast with channels last
+            self.system.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing from torch's stubs
         freeze_statistics(self.system)
         self.progress.start_clock()
 

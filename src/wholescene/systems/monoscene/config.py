@@ -78,6 +78,9 @@ def _indoors() -> MonoSceneConfig:
 
 # `small` is what the package carries (at most 15 MB as float16); `tiny` keeps every mechanism and runs in seconds.
 _SIZES: dict[str, dict[str, Any]] = {
-    "small": {"encoder": "tf_efficientnet_lite0", "decoder_width": 224, "features": 24, "head_width": 16},
+    "small": {
+        "encoder": "tf_efficientnet_lite0", "decoder_width": 224, "features": 24, "head_width": 16,
+        "preparation": Preparation(fit="focal", focal=350.0, mean=(0.5,) * 3, std=(0.5,) * 3),
+    },
     "tiny": {"encoder": "tiny", "decoder_width": 64, "features": 8, "head_width": 8},
-}
+}  # fmt: skip
