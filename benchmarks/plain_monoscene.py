@@ -122,7 +122,7 @@ class PlainMonoScene:
         return F.relu(x + total)
 
     def context_prior(self, x: Tensor, n: str) -> Tensor:
-        b, f, *size = x.shape
+        b, _, *size = x.shape
         a = self.aspp(x, f"{n}.aspp.")
         mega = self.conv3(a, f"{n}.mega_context.0", 2, tuple(1 - s % 2 for s in size)).flatten(2).transpose(1, 2)
         contexts = []

@@ -92,7 +92,7 @@ class System(nn.Module):
         Raises:
             InputError: a picture that cannot be read, an input that is missing, or a grid of which nothing is in view.
         """
-        if isinstance(picture_or_frame, list | tuple):
+        if isinstance(picture_or_frame, Sequence) and not isinstance(picture_or_frame, str):
             more = {"depth": depth, "right": right, "points": points, "occupancy": occupancy, "grid": grid, "steps": steps}
             return [self.predict(one, camera, **more, probabilities=probabilities) for one in picture_or_frame]  # type: ignore[arg-type]
         if steps is not None:

@@ -57,7 +57,7 @@ class MonoSceneConfig(SystemConfig):
         if size != "full":
             config = replace(config, **_SIZES[size])
         if size == "full" and conventions != "clean":
-            rounding = "released-nyuv2" if setting == "nyuv2" else "released-kitti"
+            rounding: Literal["released-kitti", "released-nyuv2"] = "released-nyuv2" if setting == "nyuv2" else "released-kitti"
             config = replace(config, rounding=rounding, use_offset=False, decoder_padding=1)
         return replace(config, **fields)
 
