@@ -138,10 +138,10 @@ def test_text_from_outside_is_text(tmp_path: Path) -> None:
 
 
 def test_a_word_that_base64_spells_by_chance_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    spelt = base64.b64decode("AAAAhttpAAAAimportfetchA=")
+    spelt = base64.b64decode("AAAAhttpAAAAImportfeTchHTTPAsrc=")
     monkeypatch.setattr(zlib, "compress", lambda content: spelt)
     text = _packed(np.zeros(1, np.uint8))
-    assert [word for word in FORBIDDEN if word in text] == []
+    assert [word for word in FORBIDDEN if word in text.lower()] == []
     assert base64.b64decode(text) == spelt
 
 

@@ -14,7 +14,7 @@ from wholescene.grid import VoxelGrid
 from wholescene.labels import NYUV2, SEMANTIC_KITTI
 from wholescene.scene import Scene
 from wholescene.view.render import box_of, draw, out_of_view, render, render_comparison
-from wholescene.view.scores import scores
+from wholescene.view.scores import scores, scores_in_words
 from wholescene.view.style import legend
 
 SIZE = (200, 150)
@@ -152,6 +152,14 @@ def test_scores_count_as_a_slow_loop_does() -> None:
     assert completion == pytest.approx(both / either)
     assert mean == pytest.approx(np.mean([hits[c] / union[c] for c in (1, 2, 9)]))
     assert classes == 3
+
+
+def test_a_truth_without_anything_known_has_no_score() -> None:
+    grid = VoxelGrid((2, 2, 2), (1, 1, 1))
+    unknown = Scene(np.full(grid.shape, 255, np.uint8), grid, SEMANTIC_KITTI)
+    assert scores_in_words(unknown, unknown, np.ones(grid.shape, bool)) == (
+        "completion IoU undefined · mIoU of its 0 classes undefined · in view undefined and undefined"
+    )
 
 
 def test_the_legend_names_every_class_within_its_width() -> None:

@@ -35,6 +35,8 @@ _STATES = [
     {"value": OUT_OF_VIEW, "name": "out of view", "mark": "outside"},
 ]
 
+_BY_CHANCE = re.compile("http|fetch|import|src=", re.IGNORECASE)  # words that mean a request; in a page that makes none, base64 must not spell them
+
 
 def write_html(
     path: str | Path, prediction: Scene, truth: Scene | None = None, visibility: NDArray[np.uint8] | None = None
@@ -143,10 +145,10 @@ def _picture(picture: NDArray[np.uint8] | None, longest: int = 640) -> dict[str,
 
 
 def _jpeg(image: Image.Image) -> str:
-    """A picture as a data address. No word that a page without network must not hold may appear in its letters by chance, so its h is spelt %68."""
+    """A picture as a data address, in which a word spelt by chance gets its first letter written as %xx."""
     file = io.BytesIO()
     image.convert("RGB").save(file, format="JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + re.sub("http|fetch|import", _spelt, base64.b64encode(file.getvalue()).decode())
+    return "data:image/jpeg;base64," + _BY_CHANCE.sub(_spelt, base64.b64encode(file.getvalue()).decode())
 
 
 def _spelt(match: re.Match[str]) -> str:
@@ -154,9 +156,9 @@ def _spelt(match: re.Match[str]) -> str:
 
 
 def _packed(volume: NDArray[np.uint8]) -> str:
-    """A volume as deflated base64, as the page's script unpacks it; broken by a space where a forbidden word would stand by chance."""
+    """A volume as deflated base64, as the page's script unpacks it; broken by a space where its letters spell a word by chance."""
     letters = base64.b64encode(zlib.compress(np.ascontiguousarray(volume).tobytes())).decode()
-    return re.sub("http|fetch|import", lambda match: f"{match[0][0]} {match[0][1:]}", letters)
+    return _BY_CHANCE.sub(lambda match: f"{match[0][0]} {match[0][1:]}", letters)
 
 
 def _inside_script(text: str) -> str:

@@ -158,10 +158,10 @@ def _shaded(
     colours = lifted(scene.label_set.palette()[scene.labels[index]])
     y, x = np.divmod(pixel, width)
     colour = colours[owner] * bright.astype(np.float32)[owner, None]
-    span = np.minimum(*(quads.max(1) - quads.min(1)).T)
-    wide = np.flatnonzero(span[owner] > 7 * _FINER)  # only faces large enough to have an edge worth drawing
+    large = np.clip(np.minimum(*(quads.max(1) - quads.min(1)).T) / _FINER / 6 - 1, 0, 1)  # small faces have no edge worth drawing
+    wide = np.flatnonzero(large[owner] > 0)
     near = edge_distance(quads[owner[wide]], np.stack([x[wide], y[wide]], -1) + 0.5)
-    colour[wide] *= (1 - 0.28 * np.clip(1.5 - near / _FINER, 0, 1))[:, None]
+    colour[wide] *= (1 - 0.28 * large[owner[wide]] * np.clip(1.5 - near / _FINER, 0, 1))[:, None]
     if marked is not None:
         dim = np.flatnonzero(marked[index][owner])
         grey = colour[dim] @ np.array([0.3, 0.59, 0.11], np.float32)

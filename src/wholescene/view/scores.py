@@ -35,8 +35,12 @@ def scores(prediction: Scene, truth: Scene, where: NDArray[np.bool_] | None = No
 def scores_in_words(prediction: Scene, truth: Scene, in_view: NDArray[np.bool_] | None = None) -> str:
     """The scores as one line, over everything known and, if given, over the (X, Y, Z) voxels in view."""
     completion, mean, classes = scores(prediction, truth)
-    text = f"completion IoU {completion:.1%} · mIoU of its {classes} classes {mean:.1%}"
+    text = f"completion IoU {_percent(completion)} · mIoU of its {classes} classes {_percent(mean)}"
     if in_view is not None:
-        completion, mean, classes = scores(prediction, truth, in_view)
-        text += f" · in view {completion:.1%} and {mean:.1%}"
+        completion, mean, _ = scores(prediction, truth, in_view)
+        text += f" · in view {_percent(completion)} and {_percent(mean)}"
     return text
+
+
+def _percent(share: float) -> str:
+    return "undefined" if np.isnan(share) else f"{share:.1%}"
