@@ -11,31 +11,52 @@ from wholescene.geometry.visibility import HIDDEN, OUT_OF_VIEW, VISIBLE, near, v
 from wholescene.grid import VoxelGrid, semantic_kitti_grid
 
 
-def _longest_crossing(occupied: np.ndarray, camera: Camera, grid: VoxelGrid, index: np.ndarray) -> float:
-    """The longest piece (share of the line) that lies inside one occupied voxel other than the start: slab method, box by box; negative if none."""
-    size = np.asarray(grid.voxel_size)
-    eye = (grid.T_grid_world @ np.append(camera.position, 1.0))[:3] / size
-    centre = index + 0.5
+def _longest_crossing(occupied: np.ndarray, camera: Camera, grid: VoxelGrid, start: np.ndarray, own: np.ndarray) -> float:
+    """The longest piece (share of the line from `start`, in voxels, to the camera) inside one occupied voxel other than `own`: slab method."""
+    eye = (grid.T_grid_world @ np.append(camera.position, 1.0))[:3] / np.asarray(grid.voxel_size)
     boxes = np.argwhere(occupied)
-    boxes = boxes[(boxes != index).any(1)]
+    boxes = boxes[(boxes != own).any(1)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (boxes - centre) / (eye - centre), (boxes + 1 - centre) / (eye - centre)
+        first, second = (boxes - start) / (eye - start), (boxes + 1 - start) / (eye - start)
     enter, leave = np.minimum(first, second).max(1), np.maximum(first, second).min(1)
     return float((np.minimum(leave, 1) - np.maximum(enter, 0)).max())
 
 
+def _expected(occupied: np.ndarray, camera: Camera, grid: VoxelGrid, index: np.ndarray) -> int | None:
+    """The state by the definition, voxel by voxel; None where a line only touches an edge and may count either way."""
+    eye = (grid.T_grid_world @ np.append(camera.position, 1.0))[:3] / np.asarray(grid.voxel_size)
+    if not occupied[tuple(index)]:
+        crossings = [_longest_crossing(occupied, camera, grid, index + 0.5, index)]
+    else:
+        steps = [s * np.eye(3)[a] for a in range(3) for s in (-1, 1)]
+        starts = [index + 0.5 + step / 2 for step in steps if (eye - (index + 0.5 + step / 2)) @ step > 0]
+        crossings = [_longest_crossing(occupied, camera, grid, start, index) for start in starts]
+    if any(abs(c) <= 1e-9 for c in crossings):
+        return None
+    return VISIBLE if min(crossings) < 0 else HIDDEN
+
+
 @pytest.mark.parametrize(("axes", "shape"), [("xyz", (16, 18, 9)), ("xzy", (16, 9, 18))])
-def test_hidden_voxels_are_those_with_another_occupied_one_on_their_line(axes: str, shape: tuple[int, int, int]) -> None:
+def test_every_voxel_in_view_has_the_state_of_the_definition(axes: str, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(3)
     grid = VoxelGrid.from_corner((1, -1.8, -0.9), shape, 0.2, axes)
-    occupied = rng.random(shape) < 0.05
+    occupied = rng.random(shape) < 0.08
     camera = Camera.from_fov(80, (200, 100)).on_ground(0.93, 5)
     state = visibility(occupied, camera, grid)
     assert {OUT_OF_VIEW, VISIBLE, HIDDEN} == set(np.unique(state).tolist())
+    assert {VISIBLE, HIDDEN} <= set(np.unique(state[occupied]).tolist())
     for index in np.argwhere(state != OUT_OF_VIEW):
-        crossing = _longest_crossing(occupied, camera, grid, index)
-        if abs(crossing) > 1e-9:  # a line that only touches an edge may count either way
-            assert (state[tuple(index)] == HIDDEN) == (crossing > 0)
+        assert _expected(occupied, camera, grid, index) in (None, state[tuple(index)])
+
+
+def test_a_flat_road_is_visible() -> None:
+    grid = VoxelGrid.from_corner((2, -4, -0.4), (100, 40, 10), 0.2)
+    road = np.zeros(grid.shape, bool)
+    road[:, :, 1] = True
+    state = visibility(road, Camera.from_fov(80, (1200, 400)).on_ground(1.65), grid)
+    seen = state[road]
+    assert (seen[seen != OUT_OF_VIEW] == VISIBLE).all()
+    assert (state[:, :, 0][state[:, :, 0] != OUT_OF_VIEW] == HIDDEN).all()
 
 
 def test_a_wall_hides_what_is_behind_it_and_nothing_before_it() -> None:
