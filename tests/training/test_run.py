@@ -213,8 +213,10 @@ def test_parts_and_patterns_of_a_recipe_exist_in_its_system(name: str) -> None:
 
 
 def test_the_smallest_street_recipe_trains_and_loads(tmp_path: Path) -> None:
-    """About ten seconds: MonoScene at size tiny for two steps on procedural streets."""
-    made = train(recipes.load("monoscene-street-tiny", {"budget.steps": 2, "data.train": "0..3", "data.val": "9..9"}), tmp_path)
+    """A few seconds: MonoScene at size tiny for one step on a procedural street."""
+    pytest.importorskip("embreex")
+    few = {"budget.steps": 1, "batch_size": 1, "data.train": "0", "data.val": "9"}
+    made = train(recipes.load("monoscene-street-tiny", few), tmp_path)
     assert made.evaluation.scores["visible"].voxels > 0
     empty = evaluate(EverythingEmpty(), Forged(1))
     assert empty.label_set == made.evaluation.label_set

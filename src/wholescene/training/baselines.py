@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wholescene.data import Dataset
 from wholescene.errors import InputError
 from wholescene.labels import EMPTY, UNKNOWN
 from wholescene.structures import Frame
-from wholescene.training.data import Frames
 from wholescene.training.evaluate import spread
 
 
@@ -68,7 +68,7 @@ class MostFrequent:
     name: ClassVar[str] = "most frequent class of each voxel in training"
 
     @classmethod
-    def of(cls, dataset: Frames, classes: int, frames: int | None = None) -> MostFrequent:
+    def of(cls, dataset: Dataset, classes: int, frames: int | None = None) -> MostFrequent:
         """Count over a dataset of frames on grids of one shape.
 
         Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from wholescene.data import Dataset
 from wholescene.metrics import SplitCounts
 from wholescene.training.checkpoint_files import list_checkpoints, path_of
-from wholescene.training.data import Frames
 from wholescene.training.evaluate import SPLITS, count
 from wholescene.training.module import TrainingModule
-
-Say = Callable[[str], None]
+from wholescene.training.run import Say
 
 
 class _AfterStep(Callback):
@@ -36,11 +34,10 @@ class Counting(_AfterStep):
 
     Args:
         total: frames of the whole run, None if a clock ends it.
-        every: steps between rows of the log.
     """
 
-    def __init__(self, total: int | None, every: int = 50) -> None:
-        self.total, self.every = total, every
+    def __init__(self, total: int | None) -> None:
+        self.total = total
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         module.progress.parts += 1
@@ -57,7 +54,7 @@ class Counting(_AfterStep):
         trainer.should_stop = module.finished
         if module.average:
             module.average.update(module.system)
-        if progress.steps % self.every == 0 or module.finished:
+        if progress.steps % int(module.recipe.trainer.get("log_every_n_steps", 50)) == 0 or module.finished:
             log(trainer, module, {**module.taken_terms(), "train/learning rate": module.recipe.optimiser.lr * factor})
 
 
@@ -67,16 +64,19 @@ class Validating(_AfterStep):
     Args:
         frames: of the validation part.
         classes: K, with empty.
-        keep: called with "best" or "final" while the weights to keep are in place; a collective call.
         best: the file that "best" becomes; if it is not there, the next weights are the best so far.
-        finish: called with the counts of all frames, split, at the end of the run.
         say: called with a line for each validation, in the first process.
+
+    Attributes:
+        keep: called with "best" or "final" while the weights to keep are in place; a collective call.
+        finish: called with the counts of all frames, split, at the end of the run.
     """
 
-    def __init__(
-        self, frames: Frames, classes: int, keep: Callable[[str], None], best: Path, finish: Callable[[SplitCounts], None], say: Say
-    ) -> None:
-        self.frames, self.classes, self.keep, self.best, self.finish, self.say = frames, classes, keep, best, finish, say
+    keep: Callable[[str], None]
+    finish: Callable[[SplitCounts], None]
+
+    def __init__(self, frames: Dataset, classes: int, best: Path, say: Say) -> None:
+        self.frames, self.classes, self.best, self.say = frames, classes, best, say
         self._position = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
@@ -87,24 +87,25 @@ class Validating(_AfterStep):
         self._position = module.progress.position(module.recipe.budget, module.frames)
         due = every is not None and self._position // every > before // every
         if trainer.strategy.broadcast(due) and not module.finished:
-            self._look_for_best(trainer, module)
+            with module.progress.paused(), module.averaged():
+                self._look_for_best(trainer, module, self._count(trainer, module, frames=module.recipe.validation.frames))
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         if module.finished:
-            self._look_for_best(trainer, module)
             with module.progress.paused(), module.averaged():
+                counts = self._count(trainer, module, by=tuple(SPLITS))
+                some = module.recipe.validation.frames  # the best is found on the same frames all along
+                self._look_for_best(trainer, module, counts if some is None else self._count(trainer, module, frames=some))
                 self.keep("final")
-                self.finish(self._count(trainer, module, by=tuple(SPLITS)))
+                self.finish(counts)
 
-    def _look_for_best(self, trainer: pl.Trainer, module: TrainingModule) -> None:
-        progress = module.progress
-        with progress.paused(), module.averaged():
-            scores = self._count(trainer, module, frames=module.recipe.validation.frames)["all"].compute()
-            log(trainer, module, {"val/mIoU": scores.miou, "val/IoU": scores.iou})
-            self.say(f"step {progress.steps}: mIoU {scores.miou:.2%}, IoU {scores.iou:.2%} ({scores.frames} validation frames)")
-            if trainer.strategy.broadcast(progress.best is None or scores.miou >= progress.best or not self.best.exists()):
-                progress.best, progress.best_step = scores.miou, progress.steps
-                self.keep("best")
+    def _look_for_best(self, trainer: pl.Trainer, module: TrainingModule, counts: SplitCounts) -> None:
+        progress, scores = module.progress, counts["all"].compute()
+        log(trainer, module, {"val/mIoU": scores.miou, "val/IoU": scores.iou})
+        self.say(f"step {progress.steps}: mIoU {scores.miou:.2%}, IoU {scores.iou:.2%} ({scores.frames} validation frames)")
+        if trainer.strategy.broadcast(progress.best is None or scores.miou >= progress.best or not self.best.exists()):
+            progress.best, progress.best_step = scores.miou, progress.steps
+            self.keep("best")
 
     def _count(self, trainer: pl.Trainer, module: TrainingModule, **more: Any) -> SplitCounts:
         forward: Any = trainer.strategy.validation_step
@@ -136,7 +137,7 @@ class Checkpointing(_AfterStep):
             trainer.save_checkpoint(path_of(self.folder, module.progress.steps))
             if trainer.is_global_zero:
                 for path in list_checkpoints(self.folder)[self.most :]:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
 
 
 class QuietBar(RichProgressBar):

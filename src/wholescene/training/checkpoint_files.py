@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from wholescene.errors import InputError
 from wholescene.files import writing
 from wholescene.training.module import own_part
+from wholescene.training.progress import Progress
 
 FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d+)\.ckpt")
@@ -49,6 +51,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return dict(found)
 
 
+def _standing(path: Path) -> Standing:
+    own = own_part(read_checkpoint(path))
+    progress = Progress()
+    progress.load_state_dict(own["progress"])
+    return Standing(path, progress, own["recipe"], own["finished"])
+
+
 def path_of(folder: Path, steps: int) -> Path:
     """Where the checkpoint after so many steps of the run in `folder` lies."""
     return folder / FOLDER / f"step-{steps:08d}.ckpt"
@@ -60,7 +69,29 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return [found[steps] for steps in sorted(found, reverse=True)]
 
 
-def newest(source: Path) -> Path | None:
+@dataclass(frozen=True)
+class Standing:
+    """A checkpoint to go on from, and where its run stood.
+
+    Attributes:
+        path: the checkpoint.
+        progress: of its run.
+        recipe: of its run, as plain types.
+        finished: whether that was the end.
+    """
+
+    path: Path
+    progress: Progress
+    recipe: dict[str, Any]
+    finished: bool
+
+    @property
+    def folder(self) -> Path:
+        """Of its run."""
+        return self.path.parent.parent
+
+
+def newest(source: Path) -> Standing | None:
     """The newest checkpoint that can be read: of a run's folder, or the file itself.
 
     One that was cut short (a full disk, a power cut) is skipped with a warning.
@@ -75,15 +106,11 @@ def newest(source: Path) -> Path | None:
         InputError: the file named cannot be read, or none of several can.
     """
     if source.is_file():
-        read_checkpoint(source)
-        return source
+        return _standing(source)
     found = list_checkpoints(source.parent if source.name == FOLDER else source)
     for path in found:
-        if path.is_dir():  # written in parts by a sharding strategy, which checks them itself
-            return path
         try:
-            read_checkpoint(path)
-            return path
+            return _standing(path)
         except InputError as error:
             warnings.warn(f"skipping a checkpoint: {error}", stacklevel=2)
     if found:

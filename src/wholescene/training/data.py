@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-import lightning.pytorch as pl
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
+from wholescene.data import Dataset
 from wholescene.data.augment import augment, generator
 from wholescene.data.collate import collate
 from wholescene.data.config import Augmentation
 from wholescene.labels import UNKNOWN
 from wholescene.preparation import Preparation, prepare
 from wholescene.structures import Batch, Frame
-from wholescene.training.sampler import Draw, StreamSampler
-
-
-class Frames(Protocol):
-    """A map-style dataset of frames."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Frame: ...
+from wholescene.training.sampler import Draw
 
 
 @dataclass
@@ -48,24 +41,20 @@ class Portion:
         return replace(self, batch=self.batch.to(device, non_blocking))
 
 
-class Remembered(Dataset[Frame]):
+class Remembered(TorchDataset[Frame]):
     """Frames that are made or read once and then kept in memory: for small frames that are dear to make.
 
     Args:
-        frames: the dataset; its other attributes are answered as its own.
+        frames: the dataset.
     """
 
-    def __init__(self, frames: Frames) -> None:
-        self.frames = frames
+    def __init__(self, frames: Dataset) -> None:
+        self.frames, self.names, self.labels = frames, frames.names, frames.labels
+        self.revision = getattr(frames, "revision", "")
         self.kept: dict[int, Frame] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("frames", "kept"):  # not there yet while being unpickled
-            raise AttributeError(name)
-        return getattr(self.frames, name)
 
     def __getitem__(self, index: int) -> Frame:
         if index not in self.kept:
@@ -84,7 +73,7 @@ def _same(frame: Any) -> Any:
     return frame
 
 
-class TrainingFrames(Dataset[tuple[Frame, float]]):
+class TrainingFrames(TorchDataset[tuple[Frame, float]]):
     """Frames as the system wants them, varied by (seed, epoch, index) and by nothing else, whichever worker loads them.
 
     Args:
@@ -93,7 +82,7 @@ class TrainingFrames(Dataset[tuple[Frame, float]]):
         augmentation, seed: of the recipe.
     """
 
-    def __init__(self, frames: Frames, preparation: Preparation, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, frames: Dataset, preparation: Preparation, augmentation: Augmentation, seed: int) -> None:
         self.frames, self.preparation, self.augmentation, self.seed = frames, preparation, augmentation, seed
 
     def __getitem__(self, draw: Draw) -> tuple[Frame, float]:
@@ -106,25 +95,3 @@ def collate_portion(drawn: Sequence[tuple[Frame, float]]) -> Portion:
     frames, weights = zip(*drawn, strict=True)
     blank = tuple(f.name for f in frames if 1 in f.targets and (f.targets[1] == UNKNOWN).all())
     return Portion(collate(frames), math.fsum(weights), sum(w > 0 for w in weights), blank)
-
-
-class TrainingData(pl.LightningDataModule):
-    """The training frames of a run, from where it stands.
-
-    Args:
-        frames: prepared and varied.
-        sampler: makes the sampler when the loader is asked for: by then the position of a resumed run is known, and which process this is.
-        workers: loader processes.
-    """
-
-    def __init__(self, frames: TrainingFrames, sampler: Callable[[], StreamSampler], workers: int = 0) -> None:
-        super().__init__()
-        self.frames, self.sampler, self.workers = frames, sampler, workers
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Portions of this process."""
-        return DataLoader(self.frames, batch_sampler=self.sampler(), num_workers=self.workers, collate_fn=collate_portion)
-
-    def transfer_batch_to_device(self, batch: Portion, device: Any, dataloader_idx: int) -> Portion:
-        """A portion to the device."""
-        return batch.to(device, non_blocking=True)

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
+from wholescene.data import Dataset
 from wholescene.data.collate import collate
 from wholescene.errors import InputError, unknown_name
 from wholescene.files import read_bytes, write_text
@@ -24,7 +26,6 @@ from wholescene.metrics import Rule, Scores, SplitCounts
 from wholescene.preparation import Preparation, prepare
 from wholescene.structures import Batch, Frame, Prediction
 from wholescene.systems.base import System
-from wholescene.training.data import Frames
 from wholescene.training.provenance import hardware, software, today
 from wholescene.training.sampler import shared_out
 
@@ -98,7 +99,7 @@ class Evaluation:
 
 def evaluate(
     system: System | Complete,
-    dataset: Frames,
+    dataset: Dataset,
     *,
     splits: bool = True,
     by: Sequence[By] = ("visibility", "distance"),
@@ -115,7 +116,7 @@ def evaluate(
 
     Args:
         system: on the device to use; or a function from a frame to (X, Y, Z) uint8 labels on its grid.
-        dataset: frames with targets, and `labels`, their label set.
+        dataset: frames with targets.
         splits: also score parts of the volume.
         by: which: "visibility" (visible, hidden, out of view, seen from the frame's own camera), "distance" (near, far).
         rule: how classes that occur nowhere enter mIoU; it is named beside the number.
@@ -125,20 +126,18 @@ def evaluate(
         about: more provenance: part, weights, ...
 
     Raises:
-        InputError: no frames, a frame without a target, an unknown split or rule.
+        InputError: no frames, a frame without a target, an unknown split or rule, classes that differ.
     """
-    known = getattr(dataset, "labels", None) or (system.config.label_set if isinstance(system, System) else None)
-    if known is None:
-        raise InputError("the dataset does not say what its labels mean: it needs an attribute `labels`, a LabelSet")
+    classes = dataset.labels.classes
+    if isinstance(system, System) and system.config.classes != classes:
+        raise InputError(f"{system.name} has {system.config.classes} classes, the dataset's label set {dataset.labels.name} has {classes}")
     loading: dict[str, Any] = {"frames": frames, "batch_size": batch_size, "workers": workers}
-    counts = count(system, dataset, known.classes, by=by if splits else (), precision=precision, **loading)
-    return summed_up(counts, system, dataset, known, rule, {"precision": precision, **(about or {})})
+    counts = count(system, dataset, classes, by=by if splits else (), precision=precision, **loading)
+    return summed_up(counts, system, dataset, rule, {"precision": precision, **(about or {})})
 
 
-def summed_up(
-    counts: SplitCounts, system: System | Complete, dataset: Frames, known: LabelSet, rule: Rule, about: dict[str, str]
-) -> Evaluation:
-    """Counts to scores with their provenance; arguments as for `evaluate`, `known` says what the labels mean."""
+def summed_up(counts: SplitCounts, system: System | Complete, dataset: Dataset, rule: Rule, about: dict[str, str]) -> Evaluation:
+    """Counts to scores with their provenance; arguments as for `evaluate`."""
     learnt = system if isinstance(system, System) else None
     provenance = {
         "protocol": PROTOCOL,
@@ -153,12 +152,12 @@ def summed_up(
         "date": today(),
         **about,
     }
-    return Evaluation({split: part.compute(rule) for split, part in counts.parts.items()}, known, provenance)
+    return Evaluation({split: part.compute(rule) for split, part in counts.parts.items()}, dataset.labels, provenance)
 
 
 def count(
     system: System | Complete,
-    dataset: Frames,
+    dataset: Dataset,
     classes: int,
     *,
     by: Sequence[By] = (),
@@ -253,8 +252,8 @@ class _Example:
     counts: bool
 
 
-class _Examples(Dataset[_Example]):
-    def __init__(self, dataset: Frames, order: list[tuple[int, bool]], preparation: Preparation | None, by: tuple[By, ...]) -> None:
+class _Examples(TorchDataset[_Example]):
+    def __init__(self, dataset: Dataset, order: list[tuple[int, bool]], preparation: Preparation | None, by: tuple[By, ...]) -> None:
         self.dataset, self.order, self.preparation, self.by = dataset, order, preparation, by
 
     def __len__(self) -> int:

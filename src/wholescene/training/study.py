@@ -25,9 +25,8 @@ from wholescene.errors import InputError, unknown_name
 from wholescene.recipes import Budget, Recipe
 from wholescene.recipes.reading import read_yaml
 from wholescene.systems import create
-from wholescene.training.callbacks import Say
 from wholescene.training.evaluate import Evaluation
-from wholescene.training.run import Datasets, Trained, open_datasets, train
+from wholescene.training.run import Datasets, Say, Trained, open_datasets, train
 
 _FOLDER = Path(recipes.__file__).parent / "studies"
 UNDECIDED = "undecided"
