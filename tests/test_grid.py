@@ -134,11 +134,13 @@ def test_a_lidar_world_takes_its_own_corner_and_others_the_height() -> None:
 
 
 def test_an_indoor_grid_is_centred_before_the_camera_with_its_bottom_under_the_floor() -> None:
-    pitch = np.radians(20)
-    grid = NYUV2.place(Camera.from_fov(60, (40, 30)).on_ground(1.2, 20))
+    level = Camera.from_fov(60, (40, 30)).on_ground(1.2, 20)
+    move = np.eye(4)
+    move[:3, 3] = (-2, -3, 0)  # the camera now stands at (2, 3)
+    grid = NYUV2.place(level.posed(level.T_cam_world @ move, "ground"))
     low, high = grid.corners().min(0), grid.corners().max(0)
     assert np.allclose(high - low, (4.8, 4.8, 2.88))
-    assert np.allclose((low + high)[:2] / 2, (3.4 * np.cos(pitch), 0))
+    assert np.allclose((low + high)[:2] / 2, (2 + 3.4 * np.cos(np.radians(20)), 3))
     assert low[2] == pytest.approx(-0.05)
 
 

@@ -268,5 +268,5 @@ class Camera:
             return cls(**fields)
         except InputError:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(f"a camera's fields cannot be read ({error}); expected what Camera.as_dict writes") from error

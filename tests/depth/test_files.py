@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -47,6 +47,8 @@ floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(floats, min_size=1, max_size=8), st.sampled_from([DepthUnit(), DepthUnit(1000), DepthUnit(focal_baseline=388.0)]))
+@example([1e-40, float("inf"), float("-inf"), float("nan"), 0.0, -0.0], DepthUnit(focal_baseline=388.0))
+@example([1e-40, float("inf"), float("-inf"), float("nan"), 0.0, -0.0], DepthUnit(1e9))
 def test_whatever_the_numbers_what_is_valid_is_finite_and_positive(values: list[float], unit: DepthUnit) -> None:
     depth, valid = to_metres(np.array(values, np.float32), unit)
     assert np.isfinite(depth).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tokenize
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def to_metres(values: NDArray[np.generic], unit: DepthUnit, most_metres: float |
         bits = values.astype(np.uint16)
         values = (bits >> 3) | (bits << 13)
     numbers = values.astype(np.float64)
-    valid = np.isfinite(numbers) & (numbers > 0)
+    valid = numbers > 0
     safe = np.where(valid, numbers, 1.0)
     with np.errstate(over="ignore", under="ignore"):
         metres = (safe / unit.per_metre if unit.focal_baseline is None else unit.focal_baseline / safe).astype(np.float32)
@@ -133,7 +134,7 @@ def _array(path: Path) -> NDArray[np.generic]:
     try:
         # Mapped first: a header that promises more than the file holds is refused before anything is allocated.
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, tokenize.TokenError) as error:  # of the header's text
         raise InputError(f"{path} is not a NumPy array of numbers ({error}); expected a .npy file of metres") from error
     if not isinstance(values, np.ndarray):
         raise InputError(f"{path} holds several arrays; expected one .npy array of (height, width)")
