@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from wholescene.checkpoints.unpickling import Stub, read_zip
+from wholescene.checkpoints.unpickling import Stub, read_legacy, read_zip
 from wholescene.errors import InputError
 
 # where trainers put the weights inside their files, the likeliest first
@@ -68,7 +66,7 @@ def read_foreign(path: str | Path, expected: str = "") -> ForeignCheckpoint:
     elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
         return ForeignCheckpoint(path, _read_safetensors(path))
     elif head[:1] == b"\x80":
-        content, foreign = _read_legacy(path), []
+        content, foreign = read_legacy(path)
     else:
         raise InputError(f"{path} is no checkpoint: it starts with {head[:16]!r}{wanted or '; expected a file of torch.save or safetensors'}")
     return _find_state(path, content, tuple(foreign))
@@ -121,20 +119,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is cut short or damaged ({error}); download it again") from error
-
-
-def _read_legacy(path: Path) -> Any:
-    """What torch wrote before 1.6: pickles in a row, read by torch's own restricted unpickler."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} is a checkpoint from before torch 1.6 with more than tensors in it, which is not read because reading could run code; "
-            "write it anew where it came from: torch.save of its state_dict alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        said = str(error).splitlines() or ["ends early"]
-        raise InputError(f"{path} is cut short or damaged ({said[0][:120]}); download it again") from error
 
 
 def _find_state(path: Path, content: Any, foreign: tuple[str, ...]) -> ForeignCheckpoint:

@@ -1,4 +1,4 @@
-"""Tensors out of torch's zip checkpoints without running code: an own unpickler that knows tensors and plain types only.
+"""Tensors out of torch's checkpoints without running code: an own unpickler that knows tensors and plain types only.
 
 Every other class or function that the pickle names becomes an inert stub, so a Lightning file with an argparse Namespace, a NumPy number or an
 OmegaConf node inside still gives its tensors. Sizes are checked against the file before anything is allocated.
@@ -9,8 +9,12 @@ from __future__ import annotations
 import collections
 import io
 import math
+import mmap
 import pickle
+import struct
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,8 @@ from torch import Tensor
 from wholescene.errors import InputError
 
 _MOST_PICKLE = 64 * 2**20  # names and shapes of a hundred thousand tensors; more is no checkpoint
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 _MOST_EXPANDED = 2**24  # a view may show a number several times, but nothing that a later copy could drown in
 
 _KINDS = {
@@ -67,15 +73,14 @@ class Stub:
         return f"<{self.foreign}>"
 
 
+Storages = Callable[[str, torch.dtype, int], Tensor]  # key, kind and count of a storage to its flat content
+
+
 class _Storage:
-    """A member of the archive, read when a tensor first asks for it."""
+    """A storage that the pickle refers to, read when a tensor first asks for it."""
 
-    def __init__(self, archive: _Archive, key: str, kind: torch.dtype, count: int) -> None:
-        self.archive, self.key, self.kind, self.count = archive, key, kind, count
-
-    def tensor(self) -> Tensor:
-        """The flat content."""
-        return self.archive.storage(self.key, self.kind, self.count)
+    def __init__(self, read: Storages, key: str, kind: torch.dtype, count: int) -> None:
+        self.read, self.key, self.kind, self.count = read, key, kind, count
 
 
 class _Archive:
@@ -85,7 +90,7 @@ class _Archive:
         self.path = path
         try:
             self.zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except _BROKEN as error:
             raise InputError(f"{path} is cut short or damaged (its zip directory cannot be read); download it again") from error
         names = [i.filename for i in self.zip.infolist() if i.filename.split("/")[-1] == "data.pkl"]
         if len(names) != 1:
@@ -108,7 +113,9 @@ class _Archive:
             return content
         except KeyError as error:
             raise InputError(f"{self.path} is damaged: its part {name} is missing; download it again") from error
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        except InputError:
+            raise
+        except _BROKEN as error:
             raise InputError(f"{self.path} is cut short or damaged (part {name}: {error}); download it again") from error
 
     def storage(self, key: str, kind: torch.dtype, count: int) -> Tensor:
@@ -125,10 +132,9 @@ class _Archive:
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]  # the Python one: the C one allocates what a forged length claims
     dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}  # so does this  # noqa: RUF012
 
-    def __init__(self, archive: _Archive) -> None:
-        content = bytes(archive.member("data.pkl", _MOST_PICKLE))
-        super().__init__(io.BytesIO(content), encoding="utf-8")
-        self.archive = archive
+    def __init__(self, file: Any, storages: Storages) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.storages = storages
         self.foreign: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
@@ -146,13 +152,13 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]  # the Python
         return type("Stub", (Stub,), {"foreign": full})
 
     def persistent_load(self, pid: Any) -> Any:
-        """("storage", kind, key, place, count): tensors refer to the archive's members like this."""
-        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], torch.dtype)):
+        """("storage", kind, key, place, count) and, in old files, a view of it: tensors refer to storages like this."""
+        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], torch.dtype)):
             raise pickle.UnpicklingError(f"unknown reference {str(pid)[:80]}")
-        _, kind, key, _, count = pid
-        if not (isinstance(key, str) and key.isalnum() and isinstance(count, int) and 0 <= count < 2**48):
+        _, kind, key, _, count = pid[:5]
+        if not (isinstance(key, str) and key.isalnum() and isinstance(count, int) and 0 <= count < 2**48) or (pid[5:] and pid[5] is not None):
             raise pickle.UnpicklingError(f"malformed storage {str(pid)[:80]}")
-        return _Storage(self.archive, key, kind, count)
+        return _Storage(self.storages, key, kind, count)
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *ignored: Any) -> Any:
@@ -160,7 +166,7 @@ def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *ignored: Any) 
     numbers = (offset, *shape, *stride)
     if not isinstance(storage, _Storage) or len(shape) != len(stride) or any(not isinstance(n, int) or n < 0 for n in numbers):
         raise pickle.UnpicklingError("malformed tensor")
-    flat = storage.tensor()
+    flat = storage.read(storage.key, storage.kind, storage.count)
     last = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
     if math.prod(shape) and last >= flat.numel():
         raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} reaches past its storage")
@@ -195,7 +201,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
 
 
 def read_zip(path: Path) -> tuple[Any, list[str]]:
-    """What a zip checkpoint holds, on the CPU.
+    """What a zip checkpoint holds (torch 1.6 and later), on the CPU.
 
     Args:
         path: a file that starts as a zip archive.
@@ -208,12 +214,51 @@ def read_zip(path: Path) -> tuple[Any, list[str]]:
     """
     archive = _Archive(path)
     with archive.zip:
-        unpickler = _Unpickler(archive)
-        try:
-            content = unpickler.load()
-        except InputError:
-            raise
-        except Exception as error:  # a forged pickle can fail in any way; nothing of it was executed
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            raise InputError(f"{path}: its pickle does not hold together ({said[0][:120]}); it is damaged or no checkpoint") from error
-    return content, sorted(unpickler.foreign)
+        unpickler = _Unpickler(io.BytesIO(archive.member("data.pkl", _MOST_PICKLE)), archive.storage)
+        return _load(path, unpickler), sorted(unpickler.foreign)
+
+
+def read_legacy(path: Path) -> tuple[Any, list[str]]:
+    """What a checkpoint from before torch 1.6 holds: pickles in a row, then the raw storages. As `read_zip`."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        claimed: dict[str, tuple[torch.dtype, int]] = {}
+
+        def claim(key: str, kind: torch.dtype, count: int) -> Tensor:
+            claimed[key] = (kind, count)
+            return torch.empty(count, dtype=kind, device="meta")  # the storages follow the pickle that refers to them
+
+        if _load(path, _Unpickler(content, claim)) != _LEGACY_MAGIC:
+            raise InputError(f"{path} is a pickle but no checkpoint of torch; expected what torch.save writes")
+        for _ in ("protocol", "machine"):
+            _load(path, _Unpickler(content, claim))
+        start = content.tell()
+        _load(path, _Unpickler(content, claim))
+        keys = _load(path, _Unpickler(content, claim))
+        held = _read_storages(path, content, keys, claimed)
+        content.seek(start)
+        unpickler = _Unpickler(content, lambda key, kind, count: held[key])
+        return _load(path, unpickler), sorted(unpickler.foreign)
+
+
+def _read_storages(path: Path, content: mmap.mmap, keys: Any, claimed: dict[str, tuple[torch.dtype, int]]) -> dict[str, Tensor]:
+    """Each storage is its count as int64, then its numbers."""
+    held = {}
+    for key in keys if isinstance(keys, list) else []:
+        kind, count = claimed.get(key, (torch.uint8, -1)) if isinstance(key, str) else (torch.uint8, -1)
+        size = count * torch.empty((), dtype=kind).element_size()
+        if content.read(8) != count.to_bytes(8, "little", signed=True) or not 0 <= size <= len(content) - content.tell():
+            raise InputError(f"{path} is cut short or damaged (storage {str(key)[:40]}); download it again")
+        held[key] = torch.frombuffer(bytearray(content.read(size)), dtype=kind) if size else torch.empty(0, dtype=kind)
+    if set(held) != set(claimed):
+        raise InputError(f"{path} is cut short or damaged ({len(held)} of {len(claimed)} storages are there); download it again")
+    return held
+
+
+def _load(path: Path, unpickler: _Unpickler) -> Any:
+    try:
+        return unpickler.load()
+    except InputError:
+        raise
+    except Exception as error:  # a forged pickle can fail in any way; nothing of it was executed
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{path}: its pickle does not hold together ({said[0][:120]}); it is damaged or no checkpoint") from error
