@@ -126,8 +126,8 @@ class Camera:
         return replace(self, T_cam_world=np.asarray(T_cam_world, dtype=np.float64), pose_known=True, world=world, notes=notes)
 
     def noted(self, *notes: str) -> Camera:
-        """The same camera with more notes."""
-        return replace(self, notes=(*self.notes, *notes))
+        """The same camera with more notes; one that it has already is not repeated."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
     def require_pose(self) -> None:
         """Refuse a camera of which only the intrinsics are known.
