@@ -221,7 +221,7 @@ class Slats:
         u, v = surface.facing()
         along = v if self.level else u
         cell = np.floor(along / self.pitch)
-        fade = np.clip(self.pitch / np.maximum(2.5 * surface.footprint, 1e-4), 0, 1)
+        fade = np.clip(1.4 - 5 * surface.footprint / self.pitch, 0, 1)
         hole = (along / self.pitch - cell < self.gap) & (np.abs(surface.local_normals[:, 2]) < 0.7)
         shade = np.where(hole, -0.9 * fade - 0.9 * self.gap * (1 - fade), -0.9 * self.gap * (1 - fade))
         each = 0.25 * (scatter(cell.astype(np.int64) + 900, surface.body, 2) - 0.5)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.worlds.materials import Colour, Surface, linear, mix
-from wholescene.worlds.solids import Mesh
+from wholescene.worlds.solids import Mesh, cross
 from wholescene.worlds.textures import noise, scatter
 
 Array = NDArray[Any]
@@ -173,7 +173,7 @@ class Ground:
         corners = np.stack([x, y, self.plan.height(x, y)], axis=-1)
         a, b, c, d = corners[:-1, :-1], corners[1:, :-1], corners[1:, 1:], corners[:-1, 1:]
         faces = np.stack([np.stack([a, b, c], -2), np.stack([a, c, d], -2)], axis=2).reshape(-1, 3, 3)
-        normals = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
+        normals = cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         normals = np.repeat(normals / np.maximum(length, 1e-12), 3, axis=0)
         return Mesh(faces.reshape(-1, 3), np.arange(len(faces) * 3).reshape(-1, 3), normals)
@@ -246,7 +246,7 @@ class GroundPaint:
         return mix(albedo, linear((0.88, 0.88, 0.86)), share)
 
     def _slabs(self, x: Array, t: Array, foot: Array, size: float) -> Array:
-        fade = np.clip(0.05 / np.maximum(foot, 1e-4), 0, 1)
+        fade = np.clip(1.4 - 4 * foot / size, 0, 1)
         row, column = np.floor(x / size), np.floor(t / size)
         joint = ((x / size - row) < 0.05) | ((t / size - column) < 0.05)
         each = scatter(row.astype(np.int64) + 999, column.astype(np.int64) + 999, self.seed) - 0.5

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wholescene.worlds.materials import Colour, Leaves, Plain
 from wholescene.worlds.pavement import Place
-from wholescene.worlds.solids import Body, Box, Cylinder, Ellipsoid, Shape, upright
+from wholescene.worlds.solids import Body, Box, Cylinder, Ellipsoid, Shape, cross, upright
 
 Array = NDArray[Any]
 VEGETATION, TRUNK = 15, 16
@@ -33,7 +33,8 @@ def leafy(rng: np.random.Generator, shape: Shape, material: Leaves, size: float,
     """A solid of vegetation with loose leaves on its surface, as many as cover it, `size` metres each."""
     mesh = shape.mesh()
     corners = mesh.vertices[mesh.triangles]
-    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    across = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = 0.5 * np.sqrt(np.einsum("nc,nc->n", across, across))
     size = max(size, math.sqrt(0.8 * cover * area.sum() / _MOST_LEAVES))
     count = max(int(0.8 * cover * area.sum() / size**2), 6)
     which = np.minimum(np.searchsorted(np.cumsum(area), rng.random(count) * area.sum()), len(area) - 1)
@@ -45,12 +46,14 @@ def leafy(rng: np.random.Generator, shape: Shape, material: Leaves, size: float,
     spread = size * rng.uniform(0.6, 1.5, (count, 1, 1))
     leaves = spots[:, None] + spread * rng.uniform(-0.75, 0.75, (count, 3, 3))
     bent = normals + 0.75 * rng.standard_normal((count, 3))
-    bent /= np.linalg.norm(bent, axis=1, keepdims=True)
-    return Body(shape, VEGETATION, material, rank=rank, leaves=leaves, leaf_normals=bent)
+    bent /= np.sqrt(np.einsum("nc,nc->n", bent, bent))[:, None]
+    return Body(shape, VEGETATION, material, rank=rank, leaves=leaves, leaf_normals=bent, skin=mesh)
 
 
 def _leaf_size(place: Place) -> float:
-    """Leaves as large as they must be to be seen from the origin: fewer of them far away."""
+    """Leaves as large as they must be to be seen from the origin: fewer of them far away, and where no camera looks."""
+    if place.x < -2 or abs(place.y) > 1.3 * place.x + 7:
+        return 0.5
     return float(np.clip(0.007 * math.hypot(place.x, place.y), 0.09, 1.2))
 
 

@@ -145,10 +145,10 @@ def paint(bodies: Sequence[Body], hits: Hits, pixel_angle: float) -> tuple[Array
     return albedo, gloss
 
 
-def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.Generator, rays: int = 5, reach: float = 1.8) -> Array:
+def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.Generator, rays: int = 4, reach: float = 1.8) -> Array:
     """(N,) float32, how much of the hemisphere above each point is free within `reach` metres, from a few random rays.
 
-    Rays start at one pixel of each block of 2 x 2; the others take over its value, softened among neighbouring blocks.
+    Rays start at one pixel of each block of 2 x 2; the others take over its value, evened out among neighbouring blocks of the same face.
 
     Args:
         size: (columns, rows) of the rays that the hits stem from, row by row.
@@ -164,11 +164,27 @@ def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.G
         directions /= np.sqrt(np.einsum("nc,nc->n", directions, directions))[:, None]
         free += ~caster.blocked(origins, directions + normals, reach)  # cosine-weighted about the normal
     blocks = np.ones(((rows + 1) // 2, (columns + 1) // 2), np.float32)
+    faces = np.full(blocks.shape, -1, np.int32)
     blocks[v[some] // 2, u[some] // 2] = free / rays
-    for axis in (0, 1):
-        edge: Array = np.pad(blocks, [(1, 1) if a == axis else (0, 0) for a in range(2)], mode="edge")
-        blocks[...] = (edge[:-2] + blocks + edge[2:] if axis == 0 else edge[:, :-2] + blocks + edge[:, 2:]) / 3
+    facing = np.argmax(np.abs(normals), axis=1).astype(np.int32)
+    faces[v[some] // 2, u[some] // 2] = hits.body[some] * 3 + facing
+    for step in (1, 2):
+        blocks = _evened(blocks, faces, step)
     return blocks[v // 2, u // 2]
+
+
+def _evened(values: Array, faces: Array, step: int) -> Array:
+    """Means over 3 x 3 cells `step` apart, of those that lie on the same face (Dammertz et al. 2010's a-trous filter with a hard edge test)."""
+    rows, columns = values.shape
+    wide, marks = np.pad(values, step), np.pad(faces, step, constant_values=-2)
+    total, count = np.zeros_like(values), np.zeros_like(values)
+    for i in range(3):
+        for j in range(3):
+            here = (slice(i * step, i * step + rows), slice(j * step, j * step + columns))
+            same = marks[here] == faces
+            total += wide[here] * same
+            count += same
+    return total / count
 
 
 def lit(light: Light, hits: Hits, towards: Array, albedo: Array, gloss: Array, shadow: Array, open_: Array) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -66,6 +66,13 @@ def along(direction: Array) -> Array:
     x = np.cross(helper, z)
     x /= np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def cross(a: Array, b: Array) -> Array:
+    """(N, 3) vector products of rows; several times as fast as NumPy's for few rows."""
+    x, y, z = a[:, 0], a[:, 1], a[:, 2]
+    u, v, w = b[:, 0], b[:, 1], b[:, 2]
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
 
 
 def _local(shape: Shape, x: Array, y: Array, z: Array) -> list[Array]:
@@ -289,6 +296,7 @@ class Body:
         softness: 0..1, how far the normals of flat faces are bent outwards, so that a box shades like a rounded body.
         leaves: (n, 3, 3) loose triangles that belong to the surface in pictures and to nothing in the truth.
         leaf_normals: (n, 3) their shading normals.
+        skin: the shape's mesh, if it is known already.
         label_at: (x, y) -> classes, for bodies with several classes.
     """
 
@@ -300,11 +308,12 @@ class Body:
     softness: float = 0.0
     leaves: Array | None = None
     leaf_normals: Array | None = None
+    skin: Mesh | None = None
     label_at: Callable[[Array, Array], Array] | None = None
 
     def mesh(self) -> Mesh:
         """The shape's mesh, softened, and the leaves."""
-        mesh = self.shape.mesh()
+        mesh = self.shape.mesh() if self.skin is None else self.skin
         if self.softness:
             out = mesh.vertices - np.asarray(self.shape.centre)
             out = out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
@@ -319,8 +328,3 @@ class Body:
             np.concatenate([mesh.triangles, np.arange(start, start + 3 * count).reshape(-1, 3)]),
             np.concatenate([mesh.normals, np.repeat(self.leaf_normals, 3, axis=0)]),
         )
-
-    def moved(self, offset: Array) -> Body:
-        """The same body `offset` (3,) metres further."""
-        leaves = None if self.leaves is None else self.leaves + offset
-        return replace(self, shape=replace(self.shape, centre=self.shape.centre + offset), leaves=leaves)  # type: ignore[type-var]

@@ -3,7 +3,8 @@
 The rule, in one place: every voxel has 2 x 2 x 2 sample points, at a quarter and three quarters of each edge. A body claims a voxel if any
 of them lies inside its shape (a thin body: inside the shape grown by half a sample step, so that nothing falls between sample points). Of
 several bodies the one with the highest rank keeps the voxel, among equal ranks the later one. This resembles what LiDAR truth does (one
-return is enough to fill a voxel), and it is exact: it is the shapes' own inside test and no mesh is involved.
+return is enough to fill a voxel), and it is exact: it is the shapes' own inside test and no mesh is involved. A coarser grid follows the same
+rule with its own sample points; it is not pooled from a finer one.
 """
 
 from __future__ import annotations
