@@ -79,6 +79,14 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenes are written without their voxels drawn, which takes most of the time and has tests of its own."""
+    from wholescene.view import render
+
+    monkeypatch.setattr(render, "draw", lambda scene, size, *_: Image.new("RGB", size))
+
+
+@pytest.fixture
 def picture(tmp_path: Path) -> Path:
     """A small street-like picture without EXIF data."""
     array = np.zeros((96, 320, 3), np.uint8)

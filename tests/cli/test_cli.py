@@ -120,7 +120,7 @@ def test_predict_writes_four_files_and_says_what_was_guessed(run: Run, picture: 
     assert "Never trained: its answers mean nothing." in ran.out
 
 
-def test_what_is_given_is_not_called_a_guess(run: Run, picture: Path, tiny_weights: Path) -> None:
+def test_what_is_given_is_not_called_a_guess(run: Run, picture: Path, tiny_weights: Path, undrawn: None) -> None:
     ran = run("predict", picture, "--weights", tiny_weights, "--fov", 80, "--height", 1.5, "--pitch", 4, "--out", "here")
     assert "guessed" not in ran.out
     camera = Scene.load("here/photo/scene.npz").camera
@@ -131,7 +131,7 @@ def test_what_is_given_is_not_called_a_guess(run: Run, picture: Path, tiny_weigh
     assert np.isclose(camera.K[0, 0], 160 / np.tan(np.radians(40)))
 
 
-def test_the_grid_is_where_it_is_asked_for(run: Run, picture: Path, tiny_weights: Path) -> None:
+def test_the_grid_is_where_it_is_asked_for(run: Run, picture: Path, tiny_weights: Path, undrawn: None) -> None:
     ran = run("predict", picture, "--weights", tiny_weights, "--grid", "32x32x16@0.8,0.8,0.2:2,-12.8,-0.5")
     assert ran.code == 0, ran.err
     grid = Scene.load("scenes/photo/scene.npz").grid
@@ -139,18 +139,18 @@ def test_the_grid_is_where_it_is_asked_for(run: Run, picture: Path, tiny_weights
     assert np.allclose(grid.T_world_grid[:3, 3], (2, -12.8, -0.5))
 
 
-def test_predict_twice_gives_the_same_scene(run: Run, picture: Path, tiny_weights: Path) -> None:
+def test_predict_twice_gives_the_same_scene(run: Run, picture: Path, tiny_weights: Path, undrawn: None) -> None:
     for out in ("a", "b"):
         assert run("predict", picture, "--weights", tiny_weights, "--out", out).code == 0
     first, second = (Scene.load(f"{out}/photo/scene.npz") for out in ("a", "b"))
     assert np.array_equal(first.labels, second.labels)
 
 
-def test_bfloat16_runs(run: Run, picture: Path, tiny_weights: Path) -> None:
+def test_bfloat16_runs(run: Run, picture: Path, tiny_weights: Path, undrawn: None) -> None:
     assert run("predict", picture, "--weights", tiny_weights, "--precision", "bf16").code == 0
 
 
-def test_two_pictures_of_one_name_get_two_folders(run: Run, picture: Path, tiny_weights: Path) -> None:
+def test_two_pictures_of_one_name_get_two_folders(run: Run, picture: Path, tiny_weights: Path, undrawn: None) -> None:
     Image.open(picture).save(picture.with_suffix(".jpg"))
     ran = run("predict", picture, picture.with_suffix(".jpg"), "--weights", tiny_weights)
     assert "2 of 2" in ran.out
@@ -166,7 +166,7 @@ def test_a_batch_of_which_nothing_works_ends_with_2(run: Run, tmp_path: Path, ti
 
 
 def test_a_full_disk_in_a_batch_names_the_picture_and_goes_on(
-    run: Run, tmp_path: Path, picture: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, picture: Path, tiny_weights: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.open(picture).save(tmp_path / "second.png")
     save = Scene.save
@@ -192,7 +192,7 @@ def test_overlay_draws_the_grid(run: Run, picture: Path) -> None:
     assert "of the grid" in ran.out
 
 
-def test_overlay_and_predict_agree_on_the_share_in_view(run: Run, picture: Path, tiny_weights: Path) -> None:
+def test_overlay_and_predict_agree_on_the_share_in_view(run: Run, picture: Path, tiny_weights: Path, undrawn: None) -> None:
     grid = ("--grid", "32x32x16@1.6,1.6,0.4", "--fov", 70)
     said = [re.search(r"in view +(.*)", run(*words, *grid).out) for words in (("overlay", picture), ("predict", picture, "--weights", tiny_weights))]
     assert said[0]

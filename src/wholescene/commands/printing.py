@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -19,7 +20,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        drawn = Table(*columns, header_style="bold")
+        drawn = Table(header_style="bold")
+        for i, column in enumerate(columns):
+            drawn.add_column(column, justify="right" if _numeric(cells, i) else "left")
         for row in cells:
             drawn.add_row(*map(Text, row))
         Console().print(drawn)
@@ -28,19 +31,30 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
-    """Rows as lines whose columns start at the same place.
+    """Rows as lines with columns below each other; numbers (below the first row) to the right.
 
-    >>> aligned([["a", "bcd"], ["long", "e"]])
-    ['a     bcd', 'long  e']
+    >>> aligned([["name", "score", "note"], ["a", "7.25", "x"], ["long", "10.50", "y"]])
+    ['name  score  note', 'a      7.25  x', 'long  10.50  y']
     """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if not rows:
+        return []
+    columns = range(len(rows[0]))
+    widths = [max(len(row[i]) for row in rows) for i in columns]
+    right = [_numeric(rows[1:], i) for i in columns]
+    return [gap.join(row[i].rjust(widths[i]) if right[i] else row[i].ljust(widths[i]) for i in columns).rstrip() for row in rows]
+
+
+def _numeric(rows: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether a column holds numbers only (with commas, a spread, or a dash for none)."""
+    return bool(rows) and all(re.fullmatch(r"[-+]?[\d,.]+( ± [\d.]+)?|-", row[column]) for row in rows)
 
 
 def facts(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> None:
     """Print name and value pairs, the values one below the other."""
-    for line in aligned([[indent + name, str(value)] for name, value in pairs]):
-        print(line)
+    rows = [(indent + name, str(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"{name.ljust(width)}  {value}".rstrip())
 
 
 def warn(sentence: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from wholescene.commands.options import File, Folder, check_device, shown
+from wholescene.commands.overrides import overrides_from
 from wholescene.commands.printing import facts, table
 from wholescene.errors import InputError, require
 
@@ -117,6 +118,41 @@ def evaluate(
         print(f"wrote {out}")
 
 
+def study(
+    file: Annotated[str | None, shown("STUDY")] = None,
+    /,
+    *,
+    out: Folder | None = None,
+    list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
+) -> None:
+    """Train variants of a recipe and compare them.
+
+    Every variant is trained at the same budget with each seed, one after another, and the table says whether a difference is larger than
+    its spread. A study that was stopped goes on when it is started again on the same folder.
+
+    Try: wholescene study monoscene-context-prior --out runs/context-prior
+
+    Args:
+        file: a name from --list, or a .yaml file.
+        out: folder of the study; runs/STUDY by default.
+        list_: list the studies of the package.
+    """
+    require("lightning", "train")
+    from wholescene.training import study as studies
+
+    if list_:
+        loaded = [studies.load(name) for name in studies.names()]
+        table(("study", "recipe", "variants"), [(s.name, s.recipe, ", ".join(s.variants)) for s in loaded])
+        return
+    if file is None:
+        raise InputError("which study? `wholescene study --list` lists those of the package; an own one is a .yaml file")
+    found = studies.load(file)
+    outcome = studies.study(found, out if out is not None else Path("runs") / found.name, say=print)
+    header, *rows = outcome.table()
+    table(header, rows)
+    facts(outcome.provenance().items())
+
+
 def submit(
     recipe: Annotated[str, shown("RECIPE")],
     /,
@@ -168,29 +204,3 @@ def _recipe(name: str, root: Path | None) -> Recipe:
     if root is not None and not root.is_dir():
         raise InputError(f"--root {root} is not a folder; give the dataset's")
     return recipes.load(name, {"data.root": str(root)} if root is not None else {})
-
-
-def overrides_from(words: Sequence[str]) -> dict[str, Any]:
-    """`["--optimiser.lr", "1e-4", "--data.train=07,08"]` to dotted names and values, read by the recipe's own YAML rules.
-
-    Raises:
-        InputError: a word that is no option, or an option without a value.
-
-    >>> overrides_from(["--optimiser.lr", "1e-4", "--data.val=08"])
-    {'optimiser.lr': 0.0001, 'data.val': '08'}
-    """
-    from wholescene.recipes import parse_overrides
-
-    settings = []
-    left = iter(words)
-    for word in left:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name:
-            raise InputError(f"{word!r} is not a field of the recipe; write --optimiser.lr 1e-4, or name the recipe first")
-        if not equals:
-            given = next(left, None)
-            if given is None:
-                raise InputError(f"--{name} has no value; write --{name} VALUE, or see `wholescene train --help`")
-            value = given
-        settings.append(f"{name}={value}")
-    return parse_overrides(settings)
