@@ -94,6 +94,21 @@ def test_a_run_interrupted_anywhere_resumes_to_the_same_weights(tmp_path: Path, 
     _assert_same_weights(_run(tmp_path, resume=True), uninterrupted)
 
 
+def test_an_interrupted_run_says_where_it_goes_on(tmp_path: Path) -> None:
+    class Interrupted(Failing):
+        def __getitem__(self, index: int) -> Frame:
+            try:
+                return super().__getitem__(index)
+            except StoppedError:
+                raise KeyboardInterrupt from None
+
+    lines: list[str] = []
+    data: Any = {"train": Interrupted(FRAMES, 9), "val": Forged(1, 100)}
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(**LONG), tmp_path, datasets=data, say=lines.append)
+    assert lines[-1] == f"stopped after step 4; resume to go on from {list_checkpoints(tmp_path)[0].name}"
+
+
 def test_a_run_interrupted_twice_and_amid_accumulated_parts_resumes_to_the_same_weights(tmp_path: Path) -> None:
     more = {"batch_size": 4, "accumulation": 2, "checkpoint_every": 1}
     whole = _run(tmp_path / "whole", **more)

@@ -115,6 +115,14 @@ def test_minutes_end_a_run_and_it_is_scored(tmp_path: Path) -> None:
     assert made.evaluation.scores["all"].frames == 3
 
 
+def test_mixed_precision_trains_scores_and_exports_whole_numbers(tmp_path: Path) -> None:
+    made = _train(tmp_path, precision="bf16-mixed")
+    assert made.evaluation.provenance["precision"] == "bf16-mixed"
+    whole = load_file(made.final)
+    assert {value.dtype for value in whole.values()} == {torch.float32, torch.int64}
+    assert all(torch.isfinite(value).all() for value in whole.values())
+
+
 def test_a_clipped_step_is_no_longer_than_asked(tmp_path: Path) -> None:
     made = recipe(clip=1e-3, optimiser={"name": "sgd", "lr": 1.0, "betas": [0.0, 0.0], "weight_decay": 0.0}, budget={"steps": 1}, **PLAIN)
     after = load_file(train(made, tmp_path, datasets={"train": Forged(4), "val": Forged(2, 100)}).final)

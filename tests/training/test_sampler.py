@@ -79,6 +79,13 @@ def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
         StreamSampler(FrameStream(5, 0, 5), 3, world=2)
 
 
+def test_a_run_that_a_clock_ends_has_no_length_and_no_end() -> None:
+    sampler = StreamSampler(FrameStream(3, 0, None), 2)
+    with pytest.raises(TypeError):
+        len(sampler)
+    assert [d.epoch for _, part in zip(range(4), sampler, strict=False) for d in part] == [0, 0, 0, 1, 1, 1, 2, 2]
+
+
 def test_an_empty_training_part_is_refused() -> None:
     with pytest.raises(InputError, match="holds no frame"):
         FrameStream(0, 0, None)

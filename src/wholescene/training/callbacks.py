@@ -146,6 +146,9 @@ class QuietBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         return "training"
 
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
 
 def log(trainer: pl.Trainer, module: TrainingModule, values: dict[str, float]) -> None:
     """One row in every logger, at the run's own step, counted over all its sessions."""

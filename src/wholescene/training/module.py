@@ -61,7 +61,9 @@ class TrainingModule(pl.LightningModule):
         """Training mode, also where a checkpoint or a validation left another; frozen norms keep their statistics."""
         self.system.train()
         if self.device.type == "cuda":  # 3D convolutions and norms run there twice as fast with channels last
-            self.system.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing from torch's stubs
+            for parameter in self.system.parameters():
+                if parameter.dim() == 5:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         freeze_statistics(self.system)
         self.progress.start_clock()
 

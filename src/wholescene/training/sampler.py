@@ -50,7 +50,7 @@ class FrameStream:
     def __init__(self, frames: int, seed: int, total: int | None) -> None:
         if frames < 1:
             raise InputError("the training part of the dataset holds no frame; check the root and the part with `wholescene data check`")
-        self.frames, self.seed = frames, seed
+        self.frames, self.seed, self.endless = frames, seed, total is None
         self.total = _ENDLESS if total is None else total
         self.order = lru_cache(maxsize=2)(self._order)
 
@@ -86,6 +86,8 @@ class StreamSampler(Sampler[list[Draw]]):
         self.stream, self.batch_size, self.parts, self.rank, self.world, self.start = stream, batch_size, parts, rank, world, start
 
     def __len__(self) -> int:
+        if self.stream.endless:
+            raise TypeError("a run that a clock ends has no length")  # what torch and Lightning take for "unknown"
         left = max(0, self.stream.total - self.start)
         steps, rest = divmod(left, self.batch_size)
         return steps * self.parts + self._parts_of(rest)

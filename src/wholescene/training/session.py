@@ -71,10 +71,19 @@ class Session:
             validating.keep = lambda name: self._export(trainer, module, self.folder / f"{name}.safetensors")
             validating.finish = lambda counts: self._score(trainer, module, datasets, counts)
             data = TrainingData(datasets["train"], self.recipe, self.config.preparation, total, module.progress)
-            trainer.fit(module, datamodule=data, ckpt_path=standing.path if standing else None)
+            try:
+                trainer.fit(module, datamodule=data, ckpt_path=standing.path if standing else None)
+            except SystemExit as ended:  # some versions of Lightning make one of an interrupt, others return
+                if ended.code != 1:
+                    raise
         if not module.finished:
-            raise KeyboardInterrupt(f"the run was stopped after step {module.progress.steps}; go on with resume")
+            self.say(f"stopped after step {module.progress.steps}; resume to go on from {self._latest()}")
+            raise KeyboardInterrupt
         return self._trained(module.progress)
+
+    def _latest(self) -> str:
+        own = list_checkpoints(self.folder)
+        return own[0].name if own else "the start (there is no checkpoint yet)"
 
     def _system(self, fresh: bool) -> System:
         with torch.random.fork_rng(devices=[]):
