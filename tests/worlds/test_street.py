@@ -19,8 +19,9 @@ from wholescene.structures import Frame
 pytest.importorskip("embreex")
 
 from wholescene.worlds.casting import Caster
-from wholescene.worlds.layout import Layout, lay_out
+from wholescene.worlds.layout import lay_out
 from wholescene.worlds.observing import outside
+from wholescene.worlds.section import Layout
 from wholescene.worlds.shading import daylight, pixel_rays, render
 from wholescene.worlds.solids import Prism
 from wholescene.worlds.street import Streets, StreetSetting, camera_of, preset, scanner_poses, street
@@ -145,6 +146,8 @@ def test_the_camera_stands_in_nothing_and_no_scanner_pose_does(seed: int) -> Non
 def test_every_class_occurs_over_some_streets() -> None:
     found: set[int] = set()
     for seed in range(60):
+        if len(found) == 19:
+            break
         layout = laid_out(seed)
         found |= {body.label for body in layout.bodies if body.label is not None}
         x, y = np.meshgrid(np.arange(0, 51, 0.4), np.arange(-25, 25, 0.4))
@@ -154,7 +157,7 @@ def test_every_class_occurs_over_some_streets() -> None:
 
 def test_every_profile_is_convex_and_counter_clockwise() -> None:
     # The inside test is an intersection of half planes: it is exact for such profiles only.
-    for seed in range(25):
+    for seed in range(12):
         for shape in (body.shape for body in laid_out(seed).bodies if isinstance(body.shape, Prism)):
             edges = np.roll(shape.profile, -1, axis=0) - shape.profile
             following = np.roll(edges, -1, axis=0)

@@ -1,198 +1,29 @@
-"""Laying out a street: which ground lies where, and what stands on it. Everything is drawn from one generator."""
+"""Laying out a street: what stands on the ground of its cross-section. Everything is drawn from one generator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.worlds import furniture, houses, people, plants, vehicles
-from wholescene.worlds.pavement import OTHER, PARKING, ROAD, SIDEWALK, TERRAIN, Crossing, Ground, GroundPaint, Place, Plan
+from wholescene.worlds.pavement import Place
+from wholescene.worlds.section import AHEAD, BEHIND, Layout, Side, begin, ground
 from wholescene.worlds.solids import Body, Ellipsoid
 
 Array = NDArray[Any]
-
-CHARACTERS = ("residential", "town", "green", "avenue")
-_SHARES = (0.48, 0.14, 0.22, 0.16)
-_BEHIND, _AHEAD = -14.0, 110.0
-
-
-@dataclass
-class Side:
-    """One side of the street, from the carriageway outwards, in distances |t| from the centre line.
-
-    Attributes:
-        sign: +1 left, -1 right.
-        strips: (role, kind of ground, inner, outer), metres.
-        line: |t| of the property line.
-        frontage: metres from the property line to the houses.
-    """
-
-    sign: int
-    strips: list[tuple[str, int, float, float]]
-    line: float
-    frontage: float
-
-    def find(self, role: str) -> tuple[float, float] | None:
-        """(inner, outer) of the first strip of that role."""
-        return next(((inner, outer) for name, _, inner, outer in self.strips if name == role), None)
-
-
-@dataclass
-class Layout:
-    """A street being laid out.
-
-    Attributes:
-        plan: its ground.
-        lane: t at which the camera's car drives.
-        bodies: what stands there already.
-        taken: (s, t, half length, half width) of footprints that others must keep clear of.
-    """
-
-    rng: np.random.Generator
-    character: str
-    plan: Plan
-    sides: tuple[Side, Side]
-    lane: float
-    autumn: float
-    bodies: list[Body] = field(default_factory=list)
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
-
-    def free(self, s: float, t: float, half_length: float, half_width: float, margin: float = 0.4) -> bool:
-        """Whether nobody stands there."""
-        return not any(abs(s - a) < half_length + c + margin and abs(t - b) < half_width + d + margin for a, b, c, d in self.taken)
-
-    def take(self, s: float, t: float, half_length: float, half_width: float) -> bool:
-        """Claim a footprint if it is free."""
-        if not self.free(s, t, half_length, half_width):
-            return False
-        self.taken.append((s, t, half_length, half_width))
-        return True
-
-    def steps(self, start: float, end: float, low: float, high: float) -> Iterator[float]:
-        """s from start to end in random steps."""
-        s = start + self.rng.uniform(0, low)
-        while s < end:
-            yield s
-            s += self.rng.uniform(low, high)
-
-
-def _side(rng: np.random.Generator, sign: int, character: str, road: float) -> Side:
-    strips: list[tuple[str, int, float, float]] = []
-    at = road
-
-    def add(role: str, kind: int, width: float) -> None:
-        nonlocal at
-        strips.append((role, kind, at, at + width))
-        at += width
-
-    walks = {"residential": 0.85, "town": 1.0, "green": 0.4, "avenue": 0.95}[character]
-    if rng.random() < {"residential": 0.4, "town": 0.65, "green": 0.05, "avenue": 0.35}[character]:
-        add("parking", PARKING, rng.uniform(1.9, 2.4) if rng.random() < 0.85 else rng.uniform(4.5, 5.2))
-    if rng.random() < {"residential": 0.25, "town": 0.1, "green": 0.9, "avenue": 0.6}[character]:
-        add("verge", TERRAIN, rng.uniform(0.8, 2.5) if character != "green" else rng.uniform(1.5, 4.5))
-    if rng.random() < walks:
-        add("walk", SIDEWALK, rng.uniform(1.8, 4.2) if character != "town" else rng.uniform(2.5, 5.5))
-    line, frontage = (
-        at,
-        float(rng.uniform(1.2, 7.0) if character == "residential" else rng.uniform(0.0, 0.6) if character == "town" else rng.uniform(5, 14)),
-    )
-    kind = TERRAIN
-    if character == "residential" and rng.random() < 0.5:
-        kind = SIDEWALK if rng.random() < 0.85 else OTHER
-    if character == "town":
-        kind = SIDEWALK
-    add("yard", kind, max(frontage + (1.0 if character == "town" else 4.0), 0.5))
-    strips.append(("back", TERRAIN if rng.random() < 0.96 else OTHER, at, 400.0))
-    return Side(sign, strips, line, frontage)
-
-
-def _crossings(rng: np.random.Generator, character: str, road: float) -> tuple[Crossing, ...]:
-    crossings: list[Crossing] = []
-    count = int(rng.choice([0, 1, 2], p=[0.28, 0.5, 0.22])) if character != "green" else int(rng.random() < 0.25)
-    for s in np.sort(rng.uniform(8, 60, count)):
-        half, walk = rng.uniform(2.4, 4.2), rng.uniform(1.3, 2.4)
-        if character == "green":
-            edges, surfaces = [-half, half], [ROAD if rng.random() < 0.6 else OTHER]
-        else:
-            edges, surfaces = [-half - walk, -half, half, half + walk], [SIDEWALK, ROAD, SIDEWALK]
-        arms = rng.choice(3)
-        reach = ((-400.0, road), (-road, 400.0), (-400.0, 400.0))[arms]
-        crossings.append(Crossing(float(s), tuple(float(e) for e in edges), tuple(surfaces), reach))
-    return tuple(c for i, c in enumerate(crossings) if i == 0 or c.s - crossings[i - 1].s > 16)
-
-
-def _begin(rng: np.random.Generator) -> Layout:
-    """Draw the character, the cross-section, the bend and the crossings."""
-    character = str(rng.choice(CHARACTERS, p=_SHARES))
-    half = float(
-        {"residential": rng.uniform(2.8, 4.3), "town": rng.uniform(3.2, 5.2), "green": rng.uniform(3.2, 5.2), "avenue": rng.uniform(4.0, 8.0)}[
-            character
-        ]
-    )
-    right, left = (_side(rng, sign, character, half) for sign in (-1, 1))
-    edges = [-outer for _, _, _, outer in reversed(right.strips)] + [-half, half] + [outer for _, _, _, outer in left.strips]
-    surfaces = [kind for _, kind, _, _ in reversed(right.strips)] + [ROAD] + [kind for _, kind, _, _ in left.strips]
-    lane = -half * rng.uniform(0.3, 0.6)
-    bent = rng.random()
-    curve = rng.normal(0, 0.0012) if bent < 0.6 else rng.uniform(-0.011, 0.011)
-    kerb = float(rng.uniform(0.04, 0.16))
-    bank = tuple(rng.uniform(-0.12, 0.3, 2)) if character == "green" else tuple(rng.uniform(-0.02, 0.05, 2))
-    plan = Plan(
-        offset=-lane,
-        slope=math.tan(math.radians(rng.normal(0, 1.6))),
-        curve=float(curve),
-        rise=float(np.clip(rng.normal(1e-4, 2.2e-4), -1.4e-4, 7e-4))  # a road that falls more leaves the grid
-        if rng.random() < 0.6
-        else 0.0,
-        edges=tuple(float(e) for e in edges),
-        surfaces=tuple(surfaces),
-        heights=(0.0, 0.02 * float(rng.random()), kerb, kerb * 0.5, kerb + float(rng.uniform(-0.05, 0.06))),
-        bank=(float(bank[0]), float(bank[1])),
-        bank_from=half + 2.5,
-        bumps=float(rng.uniform(0.01, 0.07)),
-        phase=(float(rng.uniform(0, 6)), float(rng.uniform(0, 6))),
-        marking=float(
-            {"residential": rng.choice([-1.0, -1.0, 3.0]), "town": rng.choice([-1.0, 3.0, 6.0])}.get(
-                character, rng.choice([0.0, 3.0, 6.0, 9.0, -1.0])
-            )
-        ),
-        border=bool(rng.random() < {"residential": 0.08, "town": 0.15}.get(character, 0.6)),
-        crossings=_crossings(rng, character, half),
-    )
-    autumn = float(rng.choice([0.0, 0.08, 0.45], p=[0.5, 0.35, 0.15]))
-    return Layout(rng, character, plan, (right, left), lane, autumn)
-
-
-def _ground(layout: Layout, layer: float) -> Body:
-    rng = layout.rng
-    tone, pave, green = rng.uniform(0.36, 0.58), rng.uniform(0.48, 0.70), rng.uniform(0.30, 0.48)
-    paint = GroundPaint(
-        layout.plan,
-        (tone, tone * rng.uniform(0.97, 1.0), tone * rng.uniform(0.95, 1.03)),
-        (pave, pave * rng.uniform(0.95, 1.0), pave * rng.uniform(0.88, 1.0)),
-        (green * rng.uniform(0.75, 1.0), green * 1.08, green * rng.uniform(0.35, 0.6)),
-        (green * 1.35, green * 1.25, green * 0.75),
-        (tone * 1.2, tone * 1.12, tone),
-        float(rng.random()),
-        float(rng.choice([0.0, 0.25, 0.4, 0.8])),
-        int(rng.integers(1 << 20)),
-    )
-    return Body(Ground(layout.plan, layer), None, paint, rank=0, label_at=layout.plan.labels)
 
 
 def _build_houses(layout: Layout, side: Side) -> None:
     rng, plan, character = layout.rng, layout.plan, layout.character
     if character == "green" and rng.random() < 0.75:
         return
-    s = _BEHIND - rng.uniform(0, 10)
+    s = BEHIND - rng.uniform(0, 10)
     if character == "avenue" and rng.random() < 0.35:
         s += 40
-    while s < _AHEAD:
+    while s < AHEAD:
         length = float(rng.uniform(8, 14) if character == "residential" else rng.uniform(10, 24))
         depth, storeys = float(rng.uniform(8, 11)), int(rng.choice([1, 2, 2, 3]) if character == "residential" else rng.integers(2, 5))
         front = side.line + side.frontage + (rng.uniform(-0.3, 2.0) * min(1.0, side.frontage / 3))
@@ -237,11 +68,11 @@ def _enclose(layout: Layout, side: Side) -> None:
         return
     if layout.character == "green" and rng.random() < 0.45:
         t = side.sign * (plan.road[1] + 0.7)
-        for s in np.arange(_BEHIND, 70, 4.0):
+        for s in np.arange(BEHIND, 70, 4.0):
             if not plan.crossed(s + 2, t * 1.5, 3):
                 layout.bodies += furniture.guard_rail(plan.at(float(s), t), 4.02)
         return
-    s = _BEHIND
+    s = BEHIND
     while s < 75:
         stretch = rng.uniform(8, 26)
         kind = str(rng.choice(["slats", "rails", "wall", "brick", "hedge", "none"], p=[0.27, 0.09, 0.22, 0.10, 0.26, 0.06]))
@@ -274,13 +105,13 @@ def _plant(layout: Layout, side: Side) -> None:
     if verge and verge[1] - verge[0] > 1.0 and rng.random() < 0.65:
         t = side.sign * (verge[0] + verge[1]) / 2
         height = rng.uniform(4.5, 9)
-        for s in layout.steps(_BEHIND, 95, 7, 15):
+        for s in layout.steps(BEHIND, 95, 7, 15):
             if not plan.crossed(s, t, 2.5) and layout.take(s, t, 0.4, 0.4):
                 layout.bodies += plants.tree(rng, plan.at(s, t), height * rng.uniform(0.8, 1.2), layout.autumn)
     elif side.find("walk") and character in ("town", "avenue") and rng.random() < 0.4:
         walk = side.find("walk")
         assert walk is not None
-        for s in layout.steps(_BEHIND, 95, 9, 16):
+        for s in layout.steps(BEHIND, 95, 9, 16):
             t = side.sign * (walk[0] + 0.6)
             if not plan.crossed(s, t, 2.5) and layout.take(s, t, 0.3, 0.3):
                 layout.bodies += plants.tree(rng, plan.at(s, t), rng.uniform(4.5, 8), layout.autumn)
@@ -295,14 +126,14 @@ def _plant_yard(layout: Layout, side: Side) -> None:
     if rng.random() < (0.8 if wild else 0.25):
         start = side.line + rng.uniform(0.3, 3.0)
         for depth in (0.0, 3.2) if wild else (0.0,):
-            s = _BEHIND
+            s = BEHIND
             while s < 90:
                 length, t = rng.uniform(8, 30), side.sign * (start + depth + rng.uniform(0.8, 1.8))
                 if not plan.crossed(s + length / 2, t, length / 2 + 2) and rng.random() < 0.85:
                     layout.bodies += plants.thicket(rng, plan.at(s, t + side.sign * 1.2), length, 2.6, rng.uniform(1.5, 6.5), layout.autumn)
                 s += length + rng.uniform(0, 6)
     low, high = (2.5, 7) if not wild else (3, 8)
-    for s in layout.steps(_BEHIND, 90, low, high):
+    for s in layout.steps(BEHIND, 90, low, high):
         t = side.sign * (side.line + rng.uniform(1.0, max(side.frontage, 2.0) + (6 if wild else 0)))
         if plan.crossed(s, t, 2.0):
             continue
@@ -442,7 +273,7 @@ def _clear(layout: Layout) -> None:
     layout.bodies = [body for body in layout.bodies if not in_the_way(body)]
 
 
-def hills(layout: Layout) -> list[Body]:
+def _hills(layout: Layout) -> list[Body]:
     """Wooded hills on the horizon, sometimes."""
     rng, bodies = layout.rng, []
     if rng.random() < 0.5:
@@ -465,7 +296,7 @@ def lay_out(rng: np.random.Generator, layer: float = 0.1) -> Layout:
     Returns:
         The layout; its bodies' first is the ground. The camera's car stands at s = 0 in the lane `lane`, that is at the world's origin.
     """
-    layout = _begin(rng)
+    layout = begin(rng)
     for side in layout.sides:
         _build_houses(layout, side)
     for side in layout.sides:
@@ -474,9 +305,9 @@ def lay_out(rng: np.random.Generator, layer: float = 0.1) -> Layout:
     for step in (_enclose, _furnish, _people, _plant):
         for side in layout.sides:
             step(layout, side)
-    layout.bodies += hills(layout)
+    layout.bodies += _hills(layout)
     _clear(layout)
-    layout.bodies.insert(0, _ground(layout, layer))
+    layout.bodies.insert(0, ground(layout, layer))
     return layout
 
 

@@ -15,7 +15,7 @@ from wholescene.worlds.solids import Body, Box, Cylinder, Ellipsoid, Shape, cros
 Array = NDArray[Any]
 VEGETATION, TRUNK = 15, 16
 _RANK, _TRUNK_RANK = 20, 50
-_MOST_LEAVES = 1100
+_MOST_LEAVES, _NEAR = 1100, 14.0  # leaves of a solid; three times as many within this many metres
 
 
 def foliage(rng: np.random.Generator, autumn: float = 0.0) -> Leaves:
@@ -35,7 +35,8 @@ def leafy(rng: np.random.Generator, shape: Shape, material: Leaves, size: float,
     corners = mesh.vertices[mesh.triangles]
     across = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = 0.5 * np.sqrt(np.einsum("nc,nc->n", across, across))
-    size = max(size, math.sqrt(0.8 * cover * area.sum() / _MOST_LEAVES))
+    most = _MOST_LEAVES * (3 if 0 < shape.centre[0] < _NEAR and abs(shape.centre[1]) < _NEAR else 1)
+    size = max(size, math.sqrt(0.8 * cover * area.sum() / most))
     count = max(int(0.8 * cover * area.sum() / size**2), 6)
     which = np.minimum(np.searchsorted(np.cumsum(area), rng.random(count) * area.sum()), len(area) - 1)
     root, part = np.sqrt(rng.random(count)), rng.random(count)

@@ -14,8 +14,9 @@ from wholescene.grid import GridPlacement, VoxelGrid
 from wholescene.labels import SEMANTIC_KITTI, UNKNOWN, LabelSet
 from wholescene.structures import Frame, View
 from wholescene.worlds.casting import Caster
-from wholescene.worlds.layout import Layout, drive_on, lay_out
+from wholescene.worlds.layout import drive_on, lay_out
 from wholescene.worlds.observing import observe, outside
+from wholescene.worlds.section import Layout
 from wholescene.worlds.shading import daylight, render
 from wholescene.worlds.voxelising import voxelise
 

@@ -59,7 +59,9 @@ def noise(u: Array, v: Array, metres: float, footprint: Array | float = 0.0, rou
 
 def scatter(a: Array, b: Array | int = 0, seed: int = 0) -> Array:
     """(N,) float32 in [0, 1) that looks random but depends only on the integers `a`, `b` and the seed."""
-    h = np.asarray(a).astype(np.uint32) * np.uint32(0x9E3779B1) ^ np.asarray(b).astype(np.uint32) * np.uint32(0x85EBCA77)
+    # By way of int64: a negative float cast to uint32 differs from machine to machine.
+    first, second = (np.asarray(n).astype(np.int64).astype(np.uint32) for n in (a, b))
+    h = first * np.uint32(0x9E3779B1) ^ second * np.uint32(0x85EBCA77)
     h = h ^ np.uint32((seed * 0xC2B2AE3D) & 0xFFFFFFFF)
     h = (h ^ (h >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
     h = (h ^ (h >> np.uint32(12))) * np.uint32(0x297A2D39)

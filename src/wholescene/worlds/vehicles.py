@@ -63,7 +63,7 @@ class Coachwork:
         """See `Material`."""
         x, y, z = surface.local.T
         albedo = np.broadcast_to(linear(self.colour), (len(x), 3)) * (1 + 0.02 * noise(x, z + y, 4.0, surface.footprint, 1.3)[:, None])
-        gloss = np.full(len(x), 0.42, np.float32)
+        gloss = np.full(len(x), 0.28, np.float32)
         side, tip = np.abs(surface.local_normals[:, 1]) > 0.6, np.abs(surface.local_normals[:, 0]) > 0.55
         up = (z - self.low) / (self.high - self.low)
         seam = side & (
