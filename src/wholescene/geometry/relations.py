@@ -43,8 +43,11 @@ def relation_targets(labels: Tensor, relations: int = 4) -> Tensor:
     holds = _held_labels(labels)
     table = torch.stack(_relations4(holds) if relations == 4 else _relations2(holds), 1)
     table[:, :, UNKNOWN] = False
-    own = labels.reshape(labels.shape[0], -1).long()
-    return torch.stack([sample[:, voxels] for sample, voxels in zip(table, own, strict=True)]) if len(own) else table[:, :, :0]
+    own = labels.flatten(1).long()
+    targets = table.new_empty(len(labels), relations, own.shape[1], table.shape[3])
+    for sample, voxels in enumerate(own):
+        torch.index_select(table[sample], 1, voxels, out=targets[sample])
+    return targets
 
 
 def _held_labels(labels: Tensor) -> Tensor:
