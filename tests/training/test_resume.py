@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from dial import Forged, recipe
+from dial import MONOSCENE, Forged, ForMonoScene, recipe
 from safetensors.torch import load
 
 from wholescene import recipes
@@ -116,6 +116,20 @@ def test_a_run_interrupted_twice_and_amid_accumulated_parts_resumes_to_the_same_
         with pytest.raises(StoppedError):
             _run(tmp_path / "parts", Failing(FRAMES, at), resume=True, **more)
     _assert_same_weights(_run(tmp_path / "parts", resume=True, **more), whole)
+
+
+def test_monoscene_interrupted_amid_an_epoch_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    class Stopping(Failing, ForMonoScene):
+        """Frames for MonoScene, up to a point."""
+
+    def run(out: Path, frames: Forged, resume: bool | None = None) -> dict[str, bytes]:
+        made = recipe(**MONOSCENE, budget={"steps": 4}, validation__every=None)
+        return {"final": train(made, out, resume, datasets={"train": frames, "val": ForMonoScene(1, 100)}).final.read_bytes()}
+
+    whole = run(tmp_path / "whole", ForMonoScene(5))
+    with pytest.raises(StoppedError):
+        run(tmp_path / "parts", Stopping(5, 5))
+    _assert_same_weights(run(tmp_path / "parts", ForMonoScene(5), resume=True), whole)
 
 
 def test_the_number_of_loader_processes_changes_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:

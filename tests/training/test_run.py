@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,19 @@ def test_the_smallest_street_recipe_trains_and_loads(tmp_path: Path) -> None:
     empty = evaluate(EverythingEmpty(), Forged(1))
     assert empty.label_set == made.evaluation.label_set
     assert load(made.final).config == recipes.load("monoscene-street-tiny").system.config()
+
+
+@pytest.mark.slow  # half a minute each: volumes of 256 x 256 x 32
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name.endswith(("-kitti", "-small"))])
+def test_full_size_recipes_take_a_step_at_size_tiny(name: str, tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from fake_semantic_kitti import write_fake_semantic_kitti
+
+    data: dict[str, Any] = {"data.root": str(write_fake_semantic_kitti(tmp_path / "data", {"00": 1, "08": 1}, pictures=False))}
+    if recipes.load(name).data.dataset == "street":
+        data = {"data.train": "0", "data.val": "1", "init_from": []}
+    few = {"system.size": "tiny", "budget": {"epochs": 1.0}, "batch_size": 1, "validation": {"every": None}, "workers": 0}
+    made = train(recipes.load(name, {**data, **few, "trainer.accelerator": "cpu"}), tmp_path / "run")
+    assert made.steps == 1
+    assert made.evaluation.scores["all"].voxels > 100_000
+    assert "nan" not in (tmp_path / "run/log/session-1/metrics.csv").read_text()

@@ -50,7 +50,7 @@ class Counting(_AfterStep):
         progress.frames += module.recipe.batch_size
         if self.total is not None:
             progress.frames = min(progress.frames, self.total)
-        module.finished = trainer.strategy.broadcast(progress.over(module.recipe.budget, self.total))
+        module.finished = _agreed(trainer, module, progress.over(module.recipe.budget, self.total))
         trainer.should_stop = module.finished
         if module.average:
             module.average.update(module.system)
@@ -86,7 +86,7 @@ class Validating(_AfterStep):
         every, before = module.recipe.validation.every, self._position
         self._position = module.progress.position(module.recipe.budget, module.frames)
         due = every is not None and self._position // every > before // every
-        if trainer.strategy.broadcast(due) and not module.finished:
+        if _agreed(trainer, module, due) and not module.finished:
             with module.progress.paused(), module.averaged():
                 self._look_for_best(trainer, module, self._count(trainer, module, frames=module.recipe.validation.frames))
 
@@ -148,6 +148,11 @@ class QuietBar(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+def _agreed(trainer: pl.Trainer, module: TrainingModule, value: bool) -> bool:
+    """What the first process says where a clock has a say, for no two clocks agree; else all processes say the same anyway."""
+    return bool(trainer.strategy.broadcast(value)) if module.recipe.budget.minutes is not None else value
 
 
 def log(trainer: pl.Trainer, module: TrainingModule, values: dict[str, float]) -> None:

@@ -108,7 +108,8 @@ class TrainingModule(pl.LightningModule):
     def _tell_blank(self, portion: Portion) -> None:
         for name in set(portion.blank) - self._told_blank:
             self._told_blank.add(name)
-            self.print(f"frame {name}: no voxel is known, so it adds nothing to the loss; leave it out with data.exclude")
+            # by whichever process met it: not by self.print, which is silent in all but the first
+            print(f"frame {name}: no voxel is known, so it adds nothing to the loss; leave it out with data.exclude", flush=True)
 
     def taken_terms(self) -> dict[str, float]:
         """Mean of each loss term, and of their sum, since this was last asked, over all processes; a collective call."""

@@ -54,3 +54,26 @@ def recipe(**overrides: Any) -> Recipe:
         optimiser=recipes.Optimiser(lr=1e-2), trainer={"accelerator": "cpu"},
     )  # fmt: skip
     return recipes.changed(base, {name.replace("__", "."): value for name, value in overrides.items()})
+
+
+MONOSCENE: dict[str, Any] = {
+    "system": {
+        "name": "monoscene", "size": "tiny",
+        "fields": {"grid": {"shape": [16, 16, 16], "voxel_size": [3.2, 3.2, 0.4]}, "preparation": {"fit": "none"}},
+    },
+}  # fmt: skip
+
+
+class ForMonoScene(Forged):
+    """The same frames for the smallest MonoScene: `recipe(**MONOSCENE)`."""
+
+    def __getitem__(self, index: int) -> Frame:
+        frame = super().__getitem__(index)
+        rng = np.random.default_rng(self.seeds[index])
+        camera = frame.main.camera.resized((64, 64))
+        grid = recipe(**MONOSCENE).system.config().grid.place(camera)
+        picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        target = rng.choice([0, 0, 0, 1, 9, 13, 255], grid.shape).astype(np.uint8)
+        if index in self.blank:
+            target[:] = 255
+        return Frame(frame.name, {"main": View(picture, camera)}, grid, targets={1: target})
