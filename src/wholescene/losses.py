@@ -193,8 +193,12 @@ def relation(logits: Tensor, targets: Tensor, epsilon: float = 0.0) -> Tensor:
 
 
 def _affinity(hits: Tensor, mass: Tensor, voxels: Tensor, misses: Tensor, others: Tensor, epsilon: float = 0.0) -> Tensor:
-    """-ln precision - ln recall - ln specificity, elementwise: hits/mass, hits/voxels, misses/others."""
-    return _neg_log_share(hits, mass, epsilon) + _neg_log_share(hits, voxels, epsilon) + _neg_log_share(misses, others, epsilon)
+    """-ln precision - ln recall - ln specificity, elementwise: hits/mass, hits/voxels, misses/others.
+
+    Of a class without voxels precision says nothing either: it is 0 whatever is predicted, a cost of 100 that pulls nowhere.
+    """
+    precision = _neg_log_share(hits, torch.where(voxels > 0, mass, 0.0), epsilon)
+    return precision + _neg_log_share(hits, voxels, epsilon) + _neg_log_share(misses, others, epsilon)
 
 
 def _neg_log_share(part: Tensor, whole: Tensor, epsilon: float) -> Tensor:

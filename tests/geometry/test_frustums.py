@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wholescene.errors import InputError
@@ -18,6 +18,7 @@ def tile_of(place: int, edge: int, divisions: int) -> int:
     return next(i for i in range(divisions) if Fraction(i * edge, divisions) <= place < Fraction((i + 1) * edge, divisions))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 65536), st.integers(1, 65536), st.integers(1, 181), st.data())
 def test_a_pixel_lies_in_the_tile_whose_bounds_hold_it(width: int, height: int, divisions: int, data: st.DataObject) -> None:
     u, v = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))

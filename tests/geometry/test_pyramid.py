@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wholescene.errors import InputError
@@ -33,6 +33,7 @@ def pooled_slowly(labels: np.ndarray, d: int, rule: str) -> np.ndarray:
     return np.array([label_of(block, rule) for block in blocks], np.uint8).reshape(X, Y, Z)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 4]), st.sampled_from(pyramid.RULES), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_pooling_is_the_rule_of_each_block(seed: int, factor: int, rule: str, occupied: float, unknown: float) -> None:
     random = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wholescene.errors import InputError
@@ -34,6 +34,7 @@ def related_slowly(labels: np.ndarray, relations: int) -> np.ndarray:
     return target
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.integers(1, 5)] * 3),
