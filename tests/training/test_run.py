@@ -16,8 +16,10 @@ from torch import Tensor
 from wholescene import recipes
 from wholescene.errors import InputError
 from wholescene.recipes import Group, Optimiser
+from wholescene.structures import Frame
 from wholescene.systems import create
 from wholescene.training.baselines import EverythingEmpty
+from wholescene.training.data import Remembered
 from wholescene.training.evaluate import evaluate
 from wholescene.training.optimising import MovingAverage, freeze, freeze_statistics, make_optimiser
 from wholescene.training.run import Trained, train
@@ -206,6 +208,25 @@ def test_frozen_norms_are_the_only_ones_in_eval_mode() -> None:
     assert all(m.training for m in system.modules())
 
 
+def test_remembered_frames_are_made_once_and_in_loader_processes_too() -> None:
+    class Counted(Forged):
+        made: list[int] = []  # noqa: RUF012  # of this process
+
+        def __getitem__(self, index: int) -> Frame:
+            self.made.append(index)
+            return super().__getitem__(index)
+
+    alone, spread = Remembered(Counted(5)), Remembered(Forged(5))
+    alone.fill()
+    spread.fill(workers=2)
+    assert Counted.made == [0, 1, 2, 3, 4]
+    for index in (3, 3, 0):
+        assert alone[index] is alone[index]
+        assert (spread[index].main.picture == alone[index].main.picture).all()
+        assert (spread[index].name, spread[index].grid) == (alone[index].name, alone[index].grid)
+    assert Counted.made == [0, 1, 2, 3, 4]
+
+
 # ---- the recipes that the package carries ----------------------------------------------------------------------------------------
 
 
@@ -224,8 +245,10 @@ def test_parts_and_patterns_of_a_recipe_exist_in_its_system(name: str) -> None:
 def test_the_smallest_street_recipe_trains_and_loads(tmp_path: Path) -> None:
     """A few seconds: MonoScene at size tiny for one step on a procedural street."""
     pytest.importorskip("embreex")
-    few = {"budget.steps": 1, "batch_size": 1, "data.train": "0", "data.val": "9"}
-    made = train(recipes.load("monoscene-street-tiny", few), tmp_path)
+    few = {"budget.steps": 1, "batch_size": 1, "data.train": "0", "data.val": "9", "remember": True}
+    lines: list[str] = []
+    made = train(recipes.load("monoscene-street-tiny", few), tmp_path, say=lines.append)
+    assert lines[0] == "making 2 frames"
     assert made.evaluation.scores["visible"].voxels > 0
     empty = evaluate(EverythingEmpty(), Forged(1))
     assert empty.label_set == made.evaluation.label_set

@@ -117,7 +117,7 @@ def open_datasets(recipe: Recipe, system: System, say: Say) -> Datasets:
     kept = [Remembered(frames) for frames in opened]
     say(f"making {sum(map(len, kept))} frames")
     for frames in kept:
-        frames.fill(os.cpu_count() or 1)
+        frames.fill(min(8, os.cpu_count() or 1))
     return {"train": kept[0], "val": kept[1]}
 
 
