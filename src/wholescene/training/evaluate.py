@@ -265,11 +265,12 @@ class _Examples(TorchDataset[_Example]):
         if 1 not in frame.targets:
             raise InputError(f"{frame.name} has no target to score against; a hidden truth is scored by its server: write a submission")
         truth = frame.targets[1]
-        masks = {} if not counts else _masks(frame, truth, self.by)
+        masks = {} if not counts else split_masks(frame, truth, self.by)
         return _Example(prepare(frame, self.preparation) if self.preparation else frame, truth, masks, counts)
 
 
-def _masks(frame: Frame, truth: NDArray[np.uint8], by: Sequence[By]) -> dict[str, NDArray[np.bool_]]:
+def split_masks(frame: Frame, truth: NDArray[np.uint8], by: Sequence[By]) -> dict[str, NDArray[np.bool_]]:
+    """Split -> (X, Y, Z) bool, for the parts that `by` names, by the truth (X, Y, Z) and the frame's main camera."""
     masks = {}
     if "visibility" in by:
         state = visibility((truth != 0) & (truth != UNKNOWN), frame.main.camera, frame.grid)

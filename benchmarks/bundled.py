@@ -1,0 +1,90 @@
+"""The bundled model on held-out streets beside what needs no learning, in one table, every frame scored by the same code.
+
+    python benchmarks/bundled.py [--frames 64] [--weights monoscene-street-small] [--counted 256] [--workers 2]
+
+Streets 1,000,000 and on are never trained on. Rows: the model; occupied where the true depth map hits and nothing behind it (IoU only); the most frequent
+class of each voxel over training streets; everything empty. Columns: IoU / mIoU of all known voxels, then of visible, hidden and out of view.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import processor
+
+import wholescene as ws
+from wholescene.metrics import SplitCounts
+from wholescene.training.baselines import EverythingEmpty, MostFrequent, VisibleFromPerfectDepth
+from wholescene.training.evaluate import SPLITS, split_masks
+from wholescene.worlds.street import Streets, StreetSetting
+
+FIRST, CLASSES = 1_000_000, 20
+PARTS = ("all", *SPLITS["visibility"])
+
+
+def score(seeds: list[int], weights: str, frequent: np.ndarray) -> dict[str, list[int]]:
+    """Counts of every row over some streets."""
+    torch.set_num_threads(1)
+    system = ws.load(weights)
+    rows: dict[str, Any] = {
+        weights: lambda frame: system.predict(frame).labels,
+        VisibleFromPerfectDepth.name: VisibleFromPerfectDepth(),
+        MostFrequent.name: MostFrequent(frequent, 0),
+        EverythingEmpty.name: EverythingEmpty(),
+    }
+    counts = {name: SplitCounts(CLASSES, SPLITS["visibility"]) for name in rows}
+    streets = Streets(seeds)
+    for i in range(len(seeds)):
+        frame = streets[i]
+        truth = frame.targets[1]
+        masks = split_masks(frame, truth, ("visibility",))
+        for name, answer in rows.items():
+            counts[name].update(answer(frame), truth, masks)
+        print(f"street {seeds[i]}: IoU so far {counts[weights]['all'].compute().iou:.3f}", flush=True)
+    return {name: count.as_tensor().tolist() for name, count in counts.items()}
+
+
+def main() -> None:
+    """Count, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--weights", default="monoscene-street-small")
+    parser.add_argument("--counted", type=int, default=256, help="training streets that the most frequent class is counted over")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    small = StreetSetting(picture=(64, 20))  # only the truth is counted
+    frequent = MostFrequent.of(Streets(range(given.counted), small), CLASSES).labels  # type: ignore[arg-type]
+    shares = [list(range(FIRST, FIRST + given.frames))[w :: given.workers] for w in range(given.workers)]
+    with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
+        parts = pool.starmap(score, [(share, given.weights, frequent) for share in shares])
+    lines = [f"{given.frames} held-out streets, rule semantic-kitti (absent classes count 0), {processor()}"]
+    lines.append(f"{'IoU / mIoU, %':58}" + "".join(f"{part:>16}" for part in PARTS))
+    per_class: dict[str, Any] = {}
+    for name in parts[0]:
+        counts = reduce(add, (SplitCounts.from_tensor(torch.tensor(part[name]), SPLITS["visibility"]) for part in parts))
+        scores = {part: counts[part].compute() for part in PARTS}
+        only = name == VisibleFromPerfectDepth.name
+        cells = (f"{s.iou:.2%}" + (" / -" if only else f" / {s.miou:.2%}") for s in scores.values())
+        lines.append(f"{name:58}" + "".join(f"{cell:>16}" for cell in cells))
+        per_class[name] = {part: s.class_iou for part, s in scores.items()}
+    names = ws.load(given.weights).config.label_set.names[1:]
+    model = per_class[given.weights]["all"]
+    values = list(model.values()) if isinstance(model, dict) else list(model)[-len(names) :]
+    lines.append("per class, all: " + ", ".join(f"{n} {v:.2%}" for n, v in zip(names, values, strict=True)))
+    print("\n".join(lines))
+    if given.out:
+        given.out.write_text("\n".join(lines) + "\n")
+        given.out.with_suffix(".json").write_text(json.dumps({n: {p: list(map(float, np.ravel(v))) for p, v in d.items()} for n, d in per_class.items()}))
+
+
+if __name__ == "__main__":
+    main()
