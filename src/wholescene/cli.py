@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
-        return _refuse(f"{_sentence(error)}; see `{' '.join(['wholescene', *(error.command_chain or ())])} --help`")
+        return _refuse(f"{_sentence(error)} (see `{' '.join(['wholescene', *(error.command_chain or ())])} --help`)")
     except WholesceneError as error:
         return _refuse(str(error))
     except BrokenPipeError:

@@ -162,7 +162,7 @@ def test_a_batch_of_which_nothing_works_ends_with_2(run: Run, tmp_path: Path, ti
         (tmp_path / name).write_bytes(b"no picture")
     ran = run("predict", tmp_path / "a.jpg", tmp_path / "b.jpg", "--weights", tiny_weights)
     assert ran.code == 2
-    assert "0 of 2; failed: a.jpg, b.jpg" in ran.out
+    assert "0 of 2 pictures done; failed: a.jpg, b.jpg" in ran.out
 
 
 def test_a_full_disk_in_a_batch_names_the_picture_and_goes_on(
@@ -179,7 +179,7 @@ def test_a_full_disk_in_a_batch_names_the_picture_and_goes_on(
     monkeypatch.setattr(Scene, "save", full)
     ran = run("predict", picture, tmp_path / "second.png", "--weights", tiny_weights)
     assert ran.code == 1
-    assert "1 of 2; failed: photo.png" in ran.out
+    assert "1 of 2 pictures done; failed: photo.png" in ran.out
     assert "No space left" in ran.err
 
 

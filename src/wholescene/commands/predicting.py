@@ -76,7 +76,7 @@ def predict(
     alone = len(jobs) == 1 and not pictures[0].is_dir()
     failed = _all_of(jobs, system, given, stop=alone)
     if not alone:
-        print(f"{len(jobs) - len(failed)} of {len(jobs)}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+        print(f"{len(jobs) - len(failed)} of {len(jobs)} pictures done" + (f"; failed: {', '.join(failed)}" if failed else ""))
     say_what_weights_know(system)
     return 0 if not failed else 1 if len(failed) < len(jobs) else 2
 
