@@ -44,8 +44,13 @@ class _Ledger(TorchDispatchMode):
         self.rows: list[tuple[str, int, int]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = func._schema.name
+        if func.overloadpacket not in flop_registry:  # under inference mode a convolution arrives undecomposed
+            with self:
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **(kwargs or {}))
         if name in _FREE:
             return out
         tensors_in = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
