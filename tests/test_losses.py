@@ -241,6 +241,15 @@ def test_class_weights_are_the_published_ones() -> None:
             inverse_log_weights(wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same() -> None:
+    scene_here = scene(dtype=torch.float32)
+    scene_there = tuple(t.cuda() for t in scene_here)
+    for make in (all_of, lambda *tensors: gradients(all_of, *tensors)):
+        there = {name: t.cpu() for name, t in make(*scene_there).items()}
+        torch.testing.assert_close(there, make(*scene_here), rtol=1e-5, atol=1e-7)
+
+
 def test_tensors_that_do_not_fit_are_refused() -> None:
     logits, targets, ids = scene()
     with pytest.raises(InputError, match=r"\(2, 5, 4, 2\)"):

@@ -126,6 +126,16 @@ def test_sums_of_frames_and_of_processes_are_the_whole() -> None:
     assert torch.equal(whole["all"].as_tensor(), state)  # a copy, not a view
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_counts_the_same() -> None:
+    prediction, truth = volumes(7)
+    mask = np.random.default_rng(8).random(truth.shape) < 0.5
+    here, there = SplitCounts(K, ("near",)), SplitCounts(K, ("near",))
+    here.update(prediction, truth, {"near": mask})
+    there.update(*(torch.from_numpy(v).cuda() for v in (prediction, truth)), {"near": torch.from_numpy(mask)})
+    assert torch.equal(here.as_tensor(), there.as_tensor())
+
+
 def test_volumes_that_cannot_be_scored_are_refused_and_change_nothing() -> None:
     prediction, truth = volumes(6)
     counts = SplitCounts(K, ("hidden",))

@@ -78,7 +78,7 @@ def test_ids_and_labels_out_of_range_are_refused() -> None:
         frustum_class_counts(torch.tensor([[0, 1, 2, 4]]), targets, 4, 2)
     with pytest.raises(InputError, match=r"lie in -2"):
         frustum_class_counts(torch.tensor([[0, 1, 2, -2]]), targets, 4, 2)
-    with pytest.raises(InputError, match="label 2"):
+    with pytest.raises(InputError, match="label 3"):
         frustum_class_counts(torch.zeros(1, 4, dtype=torch.int16), torch.tensor([[0, 255, 2, 3]]), 4, 2)
     with pytest.raises(InputError, match="not of the same voxels"):
         frustum_class_counts(torch.zeros(1, 3, dtype=torch.int16), targets, 4, 2)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from wholescene.errors import InputError
 from wholescene.geometry.counting import byte_labels, count_pairs
-from wholescene.labels import UNKNOWN
 
 OUT_OF_VIEW = -1
 _MOST_DIVISIONS = 181  # 181^2 - 1 is the last id that int16 holds
@@ -75,16 +74,15 @@ def frustum_class_counts(ids: Tensor, targets: Tensor, frustums: int, classes: i
 
 def count_known(ids: Tensor, targets: Tensor, frustums: int, classes: int) -> Tensor:
     """As `frustum_class_counts`, with one row more: (B, F + 1, K), where the last row counts the known voxels in no frustum."""
-    B = targets.shape[0]
     if ids.shape[:1] != targets.shape[:1] or ids.numel() != targets.numel():
         raise InputError(f"frustum ids {tuple(ids.shape)} and targets {tuple(targets.shape)} are not of the same voxels")
     if ids.numel() and not OUT_OF_VIEW <= int(ids.min()) <= int(ids.max()) < frustums:
         raise InputError(f"frustum ids lie in {int(ids.min())}..{int(ids.max())}, not in -1..{frustums - 1}")
-    # out of view is row 0 of each sample here, and is turned to the end at last
-    first = torch.arange(B, dtype=torch.int32, device=ids.device).view(-1, *[1] * (ids.dim() - 1)).mul_(frustums + 1).add_(1)
-    labels = byte_labels(targets, "targets")
-    counts = count_pairs((ids.to(torch.int32) + first).view(-1), labels.reshape(-1), (B * (frustums + 1), UNKNOWN + 1))
-    if counts[:, classes:UNKNOWN].any():
-        wrong = int((counts[:, classes:UNKNOWN].sum(0) > 0).nonzero()[0]) + classes
-        raise InputError(f"a target holds label {wrong}, which is neither one of the classes 0..{classes - 1} nor unknown (255)")
-    return counts.view(B, frustums + 1, UNKNOWN + 1)[..., :classes].roll(-1, 1)
+    columns = byte_labels(targets, "targets").flatten(1) + 1  # unknown wraps to column 0
+    if columns.numel() and int(columns.max()) > classes:
+        raise InputError(f"a target holds label {int(columns.max()) - 1}, which is neither one of the classes 0..{classes - 1} nor unknown (255)")
+    rows = ids.flatten(1).to(torch.int16 if frustums < 2**15 - 1 else torch.int32) + 1  # out of view is row 0 here, and is turned to the end at last
+    counts = torch.zeros(len(rows), frustums + 1, classes, dtype=torch.int64, device=targets.device)
+    for sample, own in enumerate(rows):
+        counts[sample] = count_pairs(own, columns[sample], (frustums + 1, classes + 1))[:, 1:].roll(-1, 0)
+    return counts
