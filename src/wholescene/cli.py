@@ -6,8 +6,10 @@ sentence on standard error; 130 interrupted. Torch is imported by the commands t
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -15,6 +17,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from wholescene import __version__
 from wholescene.commands import checking, demo, predicting, scenes, tables, training
 from wholescene.errors import WholesceneError
+
+_NO_MEMORY = ("out of memory", "can't allocate memory")  # how torch says it, on an accelerator and on a processor
 
 _PICTURES = Group("Pictures to scenes", sort_key=1)
 _EXPERIMENTS = Group("Experiments", sort_key=2)
@@ -57,10 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a file name that is not UTF-8, or a terminal that is not, must not end a command
+    with warnings.catch_warnings():
+        _tell_warnings_in_a_line()
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: list[str]) -> int:
     try:
-        code = app(
-            list(sys.argv[1:] if argv is None else argv), exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
@@ -73,11 +84,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(said in str(error) for said in _NO_MEMORY):
+            raise
         return _refuse("not enough memory; take a smaller picture, grid or system (`wholescene info` says what each needs)")
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)
         return 130
+
+
+def _tell_warnings_in_a_line() -> None:
+    """Our own warnings as `warning: sentence`; those of libraries are for programmers and stay out of a user's way."""
+    warnings.filterwarnings("ignore", module=r"(torch|lightning|torchmetrics|transformers)\b")
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    warnings.showwarning = show
 
 
 def _refuse(sentence: str) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wholescene.systems.base import System
     from wholescene.systems.config import SystemConfig
 
+_SMALL = 2**20  # numbers
+
 
 @dataclass(frozen=True)
 class Part:
@@ -31,7 +33,7 @@ class Part:
     Attributes:
         name: of the submodule.
         parameters: numbers that training changes.
-        multiply_adds: of one frame's forward pass; convolutions, matrix products and attention count, the rest does not.
+        multiply_adds: of one frame's forward pass in its plain form; convolutions, matrix products and attention count, the rest does not.
     """
 
     name: str
@@ -46,7 +48,8 @@ class Info:
     Attributes:
         parts: its rooms.
         what: the frame that was counted, in words.
-        predicting: expected peak bytes of weights and activations for one frame in eval mode, float32; the interpreter adds its own.
+        predicting: expected peak bytes of weights and activations for one frame in eval mode, float32, on an accelerator (a CPU works
+            through large volumes in slabs and needs less); the interpreter adds its own.
         training: likewise for one training step of one frame, with gradients and AdamW's two moments.
     """
 
@@ -83,10 +86,11 @@ def measure_config(system: str, config: SystemConfig) -> Info:
     batch = collate([frame])
     weights = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
     trained = sum(p.numel() * p.element_size() for p in model.parameters())
-    multiply_adds, predicting = _predict(model, batch)
+    multiply_adds = _multiply_adds(model, batch)
     parts = tuple(Part(name, sum(p.numel() for p in room.parameters()), multiply_adds[name]) for name, room in rooms(model).items())
-    what = f"one picture of {frame.main.camera.width} x {frame.main.camera.height}, {' x '.join(map(str, frame.grid.shape))} voxels"
-    return Info(parts, what, weights + predicting, weights + 3 * trained + _train(model, collate([frame])))
+    eats = [f"a picture of {frame.main.camera.width} x {frame.main.camera.height}"] if getattr(model, "looks_at_picture", True) else []
+    what = f"{' and '.join([*eats, *sorted(model.needs)])}, {' x '.join(map(str, frame.grid.shape))} voxels"
+    return Info(parts, what, weights + _predict(model, collate([frame])), weights + 3 * trained + _train(model, collate([frame])))
 
 
 def rooms(model: nn.Module) -> dict[str, nn.Module]:
@@ -112,10 +116,10 @@ def example_frame(model: System) -> Frame:
     return Frame("example", views, grid, **{k: v for k, v in held.items() if k in model.needs})
 
 
-def _predict(model: System, batch: Batch) -> tuple[dict[str, float], int]:
-    """Multiply-adds of each room, and the peak of bytes that activations take."""
+def _multiply_adds(model: System, batch: Batch) -> dict[str, float]:
+    """Of each room, in the plain form: with gradients recorded, so that no shortcut of inference is taken."""
     spent = dict.fromkeys(rooms(model), 0.0)
-    shapes, flops = _Shapes(), FlopCounterMode(display=False)
+    flops = FlopCounterMode(display=False)
     hooks = []
     for name, room in rooms(model).items():
 
@@ -125,13 +129,24 @@ def _predict(model: System, batch: Batch) -> tuple[dict[str, float], int]:
         def end(*_: Any, name: str = name) -> None:
             spent[name] += flops.get_total_flops() / 2
 
-        hooks += [room.register_forward_pre_hook(begin), room.register_forward_hook(end)]
+        parts = room.children() if isinstance(room, nn.ModuleDict | nn.ModuleList) else [room]  # lists are never called themselves
+        for part in parts:
+            hooks += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
     model.eval()
-    with torch.no_grad(), shapes, flops:
+    with _Shapes(), flops:
         model(batch)
     for hook in hooks:
         hook.remove()
-    return spent, shapes.peak
+    return spent
+
+
+def _predict(model: System, batch: Batch) -> int:
+    """The peak of bytes that activations take."""
+    shapes = _Shapes()
+    model.eval()
+    with torch.no_grad(), shapes:
+        model(batch)
+    return shapes.peak
 
 
 def _train(model: System, batch: Batch) -> int:
@@ -148,7 +163,7 @@ def _train(model: System, batch: Batch) -> int:
 
 class _Shapes(TorchDispatchMode):
     """Runs a network whose weights lie on the meta device: whatever meets a tensor without content has none either, whatever does not (geometry:
-    which pixel a voxel falls on) is computed. Counts the bytes that tensors without content would take at the same time."""
+    which pixel a voxel falls on, small tables) is computed. Counts the bytes that tensors without content would take at the same time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,12 +171,15 @@ class _Shapes(TorchDispatchMode):
         self._held: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if any(_is_empty(t) for t in tree_flatten((args, kwargs))[0]):
+        kwargs = dict(kwargs or {})
+        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
+        if any(map(_is_empty, tensors)):
             args, kwargs = tree_map(_emptied, (args, kwargs))
             if "device" in kwargs:
-                kwargs = {**kwargs, "device": torch.device("meta")}
+                kwargs["device"] = torch.device("meta")
         result = func(*args, **kwargs)
+        if not tensors and _is_empty(result) and result.numel() <= _SMALL:
+            result = func(*args, **{**kwargs, "device": torch.device("cpu")})  # a table made from nothing, such as weights of a resize
         for tensor in tree_flatten(result)[0]:
             if _is_empty(tensor):
                 self._count(tensor.untyped_storage())

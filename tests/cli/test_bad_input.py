@@ -64,6 +64,7 @@ def says(sentence: str, *words: str) -> None:
         (["--grid", "9999999x9999999x9999999@0.2"], ["grid shape", "at most"]),
         (["--grid", "256x256x32@0.2:0,9000,0"], ["no voxel of the grid is in view"]),
         (["--fvo", "60"], ["--fvo", "--fov"]),
+        (["--out", "drawn.gif"], ["drawn.gif", ".png"]),
     ],
     ids=lambda value: " ".join(value) if value and value[0].startswith("-") else "",
 )
@@ -97,7 +98,7 @@ def test_options_that_do_not_fit_the_weights(run: Run, picture: Path, tiny_weigh
     [
         (["predict"], ["pictures"]),
         (["predic", "x.jpg"], ["predic", "predict"]),
-        (["info", "monoscen"], ["monoscen", "nearest is 'monoscene'"]),
+        (["info", "monoscen"], ["monoscen", "nearest", "'monoscene'"]),
         (["info", "monoscene", "--size", "huge"], ["huge", "tiny"]),
         (["weights", "monoscene-street"], ["nearest", "monoscene-street-small"]),
         (["train"], ["recipe", "--list"]),
@@ -113,7 +114,7 @@ def test_options_that_do_not_fit_the_weights(run: Run, picture: Path, tiny_weigh
         (["evaluate", "monoscene-street-tiny"], ["--weights"]),
         (["submit", "monoscene-street-tiny", "--weights", "w", "--out", "o.zip"], ["street", "no server"]),
         (["convert", "a", "b"], ["--system"]),
-        (["convert", "a", "b", "--system", "monoscen"], ["nearest is 'monoscene'"]),
+        (["convert", "a", "b", "--system", "monoscen"], ["nearest", "'monoscene'"]),
         (["convert", "missing.ckpt", "b", "--system", "monoscene"], ["missing.ckpt"]),
         (["data", "check", "nowhere"], ["nowhere"]),
         (["data", "check", ".", "--dataset", "kiti"], ["kiti", "semantic-kitti"]),
@@ -168,6 +169,22 @@ def test_a_picture_of_one_pixel_is_predicted_or_refused_in_a_sentence(run: Run, 
     ran = run("predict", tmp_path / "dot.png", "--weights", tiny_weights)
     assert ran.code in (0, 2)
     assert ran.code == 0 or "dot" in ran.sentence
+
+
+def test_a_bad_camera_is_told_once_for_a_whole_folder(run: Run, cases: Path, tiny_weights: Path) -> None:
+    says(run("predict", cases / "B09_folder", "--weights", tiny_weights, "--camera", cases / "A16_negative_K.json").sentence, "negative")
+
+
+def test_a_name_that_is_no_text(run: Run, tmp_path: Path, picture: Path, tiny_weights: Path, undrawn: None) -> None:
+    """On Linux a file name is bytes; these are not UTF-8."""
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/ph\xffto.png")
+    Path(odd).write_bytes(picture.read_bytes())
+    ran = run("predict", odd, "--weights", tiny_weights)
+    assert ran.code == 0, ran.err
+    assert len(list(Path("scenes").glob("ph*to/scene.html"))) == 1
+    (tmp_path / "cut").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/cut/\xff.png")).write_bytes(b"no picture")
+    assert run("predict", tmp_path / "cut", "--weights", tiny_weights).code == 2
 
 
 def test_a_folder_without_a_picture(run: Run, tmp_path: Path, tiny_weights: Path) -> None:
@@ -337,7 +354,7 @@ def _changed(path: Path, weights: Path, change: Callable[[dict[str, object]], No
     ("change", "said"),
     [
         (lambda about: about.update(format=99), ["format 99", "update"]),
-        (lambda about: about.update(system="monoscen"), ["nearest is 'monoscene'"]),
+        (lambda about: about.update(system="monoscen"), ["nearest", "'monoscene'"]),
         (lambda about: about["config"].update(featurs=3), ["featurs", "nearest", "'features'"]),
         (lambda about: about["config"].update(features=16), ["expected"]),
         (lambda about: about.update(labels=["empty"]), ["classes"]),
@@ -496,7 +513,7 @@ RECIPES: dict[str, tuple[bytes, list[str]]] = {
     "deep.yaml": (b"a: " + b"[" * 5000, ["deep"]),
     "large.yaml": (b"# " + b"x" * 300_000, ["bytes"]),
     "unknown.yaml": (b"name: a\nsystem: {name: monoscene}\nbudget: {steps: 1}\nlearning_rate: 1\n", ["learning_rate", "known"]),
-    "system.yaml": (b"name: a\nsystem: {name: monosceen}\nbudget: {steps: 1}\n", ["nearest is 'monoscene'"]),
+    "system.yaml": (b"name: a\nsystem: {name: monosceen}\nbudget: {steps: 1}\n", ["nearest", "'monoscene'"]),
     "budget.yaml": (b"name: a\nsystem: {name: monoscene}\nbudget: {}\n", ["budget", "limit"]),
     "missing.yaml": (b"name: a\nsystem: {name: monoscene}\n", ["budget", "missing"]),
 }
@@ -530,7 +547,15 @@ def test_a_dataset_folder_that_is_empty(run: Run, tmp_path: Path, tiny_weights: 
     assert not Path("o.zip").exists()
 
 
-@pytest.mark.parametrize(("extra", "module", "words"), [("train", "lightning", ["train", "monoscene-street-tiny"])])
-def test_an_extra_that_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch, extra: str, module: str, words: list[str]) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    says(run(*words).sentence, module, f"wholescene[{extra}]")
+@pytest.mark.parametrize(
+    ("extra", "module", "words"),
+    [("train", "lightning", ["train", "monoscene-street-tiny"]), ("worlds", "embreex", ["demo", "--weights"])],
+    ids=["train", "worlds"],
+)
+def test_an_extra_that_is_not_installed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, extra: str, module: str, words: list[str]
+) -> None:
+    for name in [m for m in sys.modules if m.split(".")[0] == module] + [module]:
+        monkeypatch.setitem(sys.modules, name, None)
+    says(run(*words, *([tiny_weights] if words[-1] == "--weights" else [])).sentence, module, f"wholescene[{extra}]")
+    assert not list(Path().iterdir())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from rich.console import Console
 import wholescene
 from conftest import GRID, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.cli import app, main
+from wholescene.commands.printing import table
 from wholescene.scene import Scene
 
 COMMANDS = (
@@ -93,12 +97,36 @@ def test_python_m_gives_the_exit_code_to_the_shell(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stderr
 
 
-def test_no_memory_is_said_in_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, picture: Path) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_no_memory_is_said_in_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, picture: Path, error: Exception) -> None:
     def starved(*_: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("wholescene.pictures.read_picture", starved)
     assert "not enough memory" in run("overlay", picture).sentence
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch, picture: Path) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("wholescene.pictures.read_picture", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run("overlay", picture)
+
+
+def test_a_warning_of_ours_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, picture: Path) -> None:
+    from wholescene import pictures
+
+    read = pictures.read_picture
+
+    def warned(path: Path) -> object:
+        warnings.warn("the picture\nis odd", stacklevel=2)
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read_picture", warned)
+    ran = run("overlay", picture)
+    assert (ran.code, ran.err) == (0, "warning: the picture is odd\n")
 
 
 # ---- predict and overlay ---------------------------------------------------------------------------------------------------------
@@ -227,6 +255,44 @@ def test_export_writes_what_the_suffix_says(run: Run, cases: Path, suffix: str) 
     assert "5 occupied voxels" in ran.out
 
 
+# ---- experiments -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kitti(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A fake SemanticKITTI with one validation and one test frame, and tiny weights for its grid."""
+    from fake_semantic_kitti import write_fake_semantic_kitti  # type: ignore[import-not-found]  # tests/ is on the path
+    from wholescene.checkpoints import native
+    from wholescene.systems import config_class, create
+
+    folder = tmp_path_factory.mktemp("kitti")
+    write_fake_semantic_kitti(folder, {"08": 1, "11": 1}, pictures=False)
+    system = create("monoscene", config_class("monoscene").preset("clean", "tiny"))  # type: ignore[attr-defined]
+    native.save(folder / "w.safetensors", system, card={"name": "tiny-kitti"})
+    return folder, folder / "w.safetensors"
+
+
+def test_evaluate_prints_scores_with_all_that_they_depend_on(run: Run, kitti: tuple[Path, Path]) -> None:
+    root, weights = kitti
+    ran = run("evaluate", "monoscene-semantic-kitti", "--weights", weights, "--root", root, "--out", "scores.json")
+    assert ran.code == 0, ran.err
+    for word in ("mIoU (semantic-kitti)", "visible", "hidden", "near", "protocol", "1 of 1", "v1.1", "tiny-kitti", "hardware", "val"):
+        assert word in ran.out
+    scores = json.loads(Path("scores.json").read_text())
+    printed = re.search(r"completion IoU +([\d.]+)", ran.out)
+    assert printed
+    assert np.isclose(float(printed[1]) / 100, scores["scores"]["all"]["iou"], atol=5e-5)
+
+
+def test_submit_writes_what_the_server_takes(run: Run, kitti: tuple[Path, Path]) -> None:
+    root, weights = kitti
+    ran = run("submit", "monoscene-semantic-kitti", "--weights", weights, "--root", root, "--out", "s.zip")
+    assert ran.code == 0, ran.out + ran.err
+    with zipfile.ZipFile("s.zip") as archive:
+        assert archive.getinfo("sequences/11/predictions/000000.label").file_size == 2 * 256 * 256 * 32
+    assert "1 predictions" in ran.out
+
+
 # ---- what there is ---------------------------------------------------------------------------------------------------------------
 
 
@@ -272,3 +338,12 @@ def test_main_without_arguments_reads_those_of_the_process(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "argv", ["wholescene", "--version"])
     assert main() == 0
     assert wholescene.__version__ in capsys.readouterr().out
+
+
+def test_tables_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    table(("name", "score"), [("[bold]a", "7.25"), ("b", "10.50")])
+    said = capsys.readouterr().out
+    assert "│" in said
+    assert "[bold]a" in said, "text is text, not markup"
+    assert re.search(r" +7\.25 │", said), "numbers stand to the right"

@@ -55,9 +55,12 @@ class CameraOptions:
             InputError: two statements about the lens, or a number outside its range.
         """
         from wholescene.camera import Camera
+        from wholescene.camera_files import parse_camera
 
         if self.camera is not None and self.fov is not None:
             raise InputError(f"--camera {self.camera} and --fov {self.fov:g} both say what the lens is; give one of them")
+        if self.camera is not None:
+            parse_camera(self.camera, (640, 480))
         probe = Camera.from_fov(self.fov if self.fov is not None else 65.0, (640, 480))
         if self.height is not None or self.pitch is not None:
             probe.on_ground(self.height if self.height is not None else 1.65, self.pitch or 0.0)

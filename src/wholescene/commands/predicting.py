@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from wholescene.commands.inputs import Given
 from wholescene.commands.options import DEFAULT_WEIGHTS, CameraOptions, File, Folder, check_device, placement, shown
-from wholescene.commands.printing import facts, percent, warn
-from wholescene.errors import WholesceneError
+from wholescene.commands.printing import as_text, facts, percent, warn
+from wholescene.errors import InputError, WholesceneError
 
 if TYPE_CHECKING:
     from wholescene.scene import Scene
@@ -101,7 +101,7 @@ def overlay(
         grid: as for `wholescene predict`.
         out: picture to write; by default NAME-overlay.png in the current folder.
     """
-    from wholescene.commands.reporting import camera_facts, save_picture
+    from wholescene.commands.reporting import PICTURE_SUFFIXES, camera_facts, save_picture
     from wholescene.grid import GridPlacement
     from wholescene.pictures import read_picture
     from wholescene.structures import Frame, View
@@ -109,12 +109,14 @@ def overlay(
     from wholescene.view.overlay import draw_overlay
 
     lens.check()
+    target = out if out is not None else Path(f"{picture.stem}-overlay.png")
+    if target.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"cannot write {target}: an overlay is a picture; let its name end in {', '.join(PICTURE_SUFFIXES)}")
     base = placement(grid, GridPlacement())
     read = read_picture(picture)
     camera = lens.of(read, 1.65, 0.0).noted(*read.notes)
     frame = Frame(read.name, {"main": View(read.array, camera)}, base.place(camera))
     share = share_in_view(frame)
-    target = out if out is not None else Path(f"{picture.stem}-overlay.png")
     save_picture(draw_overlay(read.array, camera, frame.grid), target)
     facts([*camera_facts(camera), ("in view", f"{percent(share)} of the grid"), ("wrote", target)])
     for note in view_notes(frame, share):
@@ -132,11 +134,11 @@ def _all_of(jobs: list[tuple[Path, Path]], system: System, given: Given, stop: b
             written = write(scene, folder)
             print(path)
             report(scene, [*more, ("wrote", f"{folder}: {', '.join(p.name for p in written)}")])
-        except (WholesceneError, OSError) as error:
+        except (WholesceneError, OSError, MemoryError) as error:
             if stop:
                 raise
             failed.append(path.name)
-            print(f"failed: {error}", file=sys.stderr, flush=True)
+            print(f"failed: {error or f'{path}: not enough memory'}", file=sys.stderr, flush=True)
     return failed
 
 
@@ -147,9 +149,9 @@ def _complete(system: System, path: Path, given: Given) -> tuple[Scene, list[tup
 
     config = system.config
     read = read_picture(path)
-    camera = given.lens.of(read, config.camera_height_m, config.camera_pitch_deg).noted(*read.notes)
+    camera = given.lens.of(read, config.camera_height_m, config.camera_pitch_deg).noted(*map(as_text, read.notes))
     voxels = placement(given.grid, config.grid).place(camera, config.camera_height_m)
-    frame, said = given.added_to(Frame(read.name, {"main": View(read.array, camera)}, voxels))
+    frame, said = given.added_to(Frame(as_text(read.name), {"main": View(read.array, camera)}, voxels))
     with _precision(system, given.precision):
         scene: Scene = system.predict(frame, steps=given.steps)
     return scene, said

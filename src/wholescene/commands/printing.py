@@ -57,6 +57,11 @@ def facts(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> None:
         print(f"{name.ljust(width)}  {value}".rstrip())
 
 
+def as_text(name: str) -> str:
+    """A file name as text that any file may hold: on Linux names are bytes, and those that are not UTF-8 become question marks."""
+    return name.encode(errors="replace").decode()
+
+
 def warn(sentence: str) -> None:
     """One sentence on standard error that begins with `warning:`."""
     print(f"warning: {sentence}", file=sys.stderr, flush=True)

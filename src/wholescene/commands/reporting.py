@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wholescene.scene import Scene
     from wholescene.systems.base import System
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MOST_CLASSES = 6
 
 
@@ -72,9 +73,9 @@ def write(scene: Scene, folder: Path, html: bool = True) -> list[Path]:
 
 
 def save_picture(picture: Any, path: Path) -> None:
-    """Save a PIL picture, whole or not at all; a name without a suffix that Pillow knows becomes a PNG."""
+    """Save a PIL picture under a name with one of `PICTURE_SUFFIXES`, whole or not at all."""
     with writing(path) as temporary:
-        picture.save(temporary, format=None if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp") else "PNG")
+        picture.save(temporary)
 
 
 def say_what_weights_know(system: System) -> None:

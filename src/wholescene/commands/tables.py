@@ -68,7 +68,7 @@ def info(
         [
             ("counted for", found.what),
             ("weights", f"{size_of(4 * found.parameters)} as float32"),
-            ("memory to predict", f"about {size_of(found.predicting)}"),
+            ("memory to predict", f"about {size_of(found.predicting)} (float32, on an accelerator; a CPU works in slabs and needs less)"),
             ("memory to train", f"about {size_of(found.training)} (batch 1, float32, AdamW)"),
         ]
     )
