@@ -132,17 +132,16 @@ def plain_ratio(p: Tensor, t: Tensor) -> Tensor:
 
 def plain_losses(logits: Tensor, truth: Tensor, masks: Tensor, counts: Tensor) -> Tensor:
     """Cross-entropy, both affinities and the frustums, over the probabilities of the whole volume."""
-    shares, known = logits.softmax(1), truth != UNKNOWN
+    known = truth != UNKNOWN
+    shares, y = logits.softmax(1).movedim(1, -1)[known], truth[known]
     total = F.cross_entropy(logits, truth.long(), ignore_index=UNKNOWN)
-    y = truth[known]
     present = [k for k in range(CLASSES) if (y == k).any()]
-    total = total + torch.stack([plain_ratio(shares[:, k][known], (y == k).float()) for k in present]).mean()
-    total = total + plain_ratio(1 - shares[:, 0][known], (y != 0).float())
+    total = total + torch.stack([plain_ratio(shares[:, k], (y == k).float()) for k in present]).mean()
+    total = total + plain_ratio(1 - shares[:, 0], (y != 0).float())
     divergences = []
     for inside, count in zip(masks, counts, strict=True):
         if count.sum() > 0:
-            mass = torch.stack([shares[0, k][inside].sum() for k in range(CLASSES)])
-            held = count > 0
+            mass, held = shares[inside[known[0]]].sum(0), count > 0
             divergences.append(F.kl_div((mass / mass.sum()).log()[held], (count / count.sum())[held], reduction="sum"))
     return total + torch.stack(divergences).mean()
 
