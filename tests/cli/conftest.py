@@ -9,12 +9,57 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from wholescene.grid import GridPlacement
+from wholescene.structures import Batch, Prediction
+from wholescene.systems import config_class, create
+from wholescene.systems.base import System
 
 # The box of the bundled weights in coarse voxels.
 GRID = GridPlacement((32, 32, 16), (1.6, 1.6, 0.4))
+
+
+class DepthReader(System):
+    """A system that believes its depth map: occupied by class 1 is what the map hits."""
+
+    name = "depth-reader"
+
+    def __init__(self) -> None:
+        super().__init__(config_class("monoscene").preset("clean", "tiny"))  # type: ignore[attr-defined]
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"depth"})
+
+    def forward(self, batch: Batch) -> Prediction:
+        assert batch.depth is not None
+        grid, camera = batch.grids[0], batch.cameras["main"][0]
+        logits = torch.zeros(1, self.config.classes, *grid.shape)
+        logits[:, 0] = 1
+        index, inside = grid.index_of(camera.unproject(batch.depth[0].numpy()))
+        logits[(0, 1, *map(torch.from_numpy, index[inside].T))] = 2
+        return Prediction(logits)
+
+
+class Echo(System):
+    """A system that answers the occupancy that it was given, as class 1."""
+
+    name = "echo"
+
+    def __init__(self) -> None:
+        super().__init__(config_class("monoscene").preset("clean", "tiny", grid=GRID))  # type: ignore[attr-defined]
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"occupancy"})
+
+    def forward(self, batch: Batch) -> Prediction:
+        assert batch.occupancy is not None
+        return Prediction(torch.nn.functional.one_hot(batch.occupancy.long(), self.config.classes).movedim(-1, 1).float())
 
 
 @dataclass(frozen=True)
@@ -66,10 +111,7 @@ def half_written(folder: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of a tiny MonoScene with the weights it starts from."""
-    import torch
-
     from wholescene.checkpoints import native
-    from wholescene.systems import config_class, create
 
     torch.manual_seed(0)
     system = create("monoscene", config_class("monoscene").preset("clean", "tiny", grid=GRID))  # type: ignore[attr-defined]

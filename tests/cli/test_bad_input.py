@@ -22,7 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import DepthReader, Echo, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.grid import VoxelGrid
 from wholescene.labels import SEMANTIC_KITTI
 from wholescene.scene import Scene
@@ -275,28 +275,40 @@ DEPTHS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 @pytest.mark.parametrize("name", DEPTHS)
 def test_depth_maps_that_are_none(run: Run, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    from test_cases import DepthReader  # type: ignore[import-not-found]
-
-    from wholescene.systems import config_class
-
     make, said = DEPTHS[name]
     make(tmp_path / name)
-    config = config_class("monoscene").preset("clean", "tiny")  # type: ignore[attr-defined]
-    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader(config))
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader())
     says(run("predict", picture, "--depth", tmp_path / name).sentence, *said)
     assert not Path("scenes").exists()
 
 
 @pytest.mark.parametrize("unit", ["furlong", "-1", "nan", "disparity:0"])
 def test_units_of_depth_that_are_none(run: Run, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
-    from test_cases import DepthReader
-
-    from wholescene.systems import config_class
-
     np.save(tmp_path / "d.npy", np.ones((96, 320)))
-    config = config_class("monoscene").preset("clean", "tiny")  # type: ignore[attr-defined]
-    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader(config))
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader())
     says(run("predict", picture, "--depth", tmp_path / "d.npy", f"--depth-unit={unit}").sentence, "unit", unit)
+
+
+POINTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "missing.bin": (lambda path: None, ["missing.bin"]),
+    "odd.bin": (lambda path: path.write_bytes(b"\0" * 100), ["100 bytes", "points"]),
+    "nan.bin": (lambda path: np.full((9, 4), np.nan, "<f4").tofile(path), ["finite"]),
+    "nan.npy": (lambda path: np.save(path, np.full((9, 3), np.nan)), ["finite"]),
+    "flat.npy": (lambda path: np.save(path, np.ones(12)), ["(N, 3)"]),
+    "objects.npy": (lambda path: np.save(path, np.array([[{}] * 3], object), allow_pickle=True), ["objects.npy"]),
+    "lies.npy": (lambda path: lying_npy(path, (2, 3), (200000000, 3)), ["lies.npy"]),
+    "far.npy": (lambda path: np.save(path, np.full((9, 3), 1e4)), ["no point lies in the grid"]),
+    "empty.bin": (lambda path: path.write_bytes(b""), ["point"]),
+}
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_points_that_are_none(run: Run, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    make, said = POINTS[name]
+    make(tmp_path / name)
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: Echo())
+    says(run("predict", picture, "--points", tmp_path / name).sentence, *said)
+    assert not Path("scenes").exists()
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------------------

@@ -17,15 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Ran, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import DepthReader, Ran, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.camera import Camera
 from wholescene.camera_files import read_camera
 from wholescene.depth.files import read_depth
 from wholescene.metrics import Counts
 from wholescene.scene import Scene
-from wholescene.structures import Batch, Prediction
 from wholescene.systems import config_class, create
-from wholescene.systems.base import System
 
 KITTI_TR = [[0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]]
 
@@ -219,35 +217,11 @@ def test_row_16_a_long_batch_with_broken_pictures(run: Run, cases: Path, tiny_we
 # ---- 17-18: depth ----------------------------------------------------------------------------------------------------------------
 
 
-class DepthReader(System):
-    """A system that believes its depth map: occupied by class 1 is what the map hits."""
-
-    name = "depth-reader"
-
-    def __init__(self, config: object) -> None:
-        super().__init__(config)  # type: ignore[arg-type]
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"depth"})
-
-    def forward(self, batch: Batch) -> Prediction:
-        assert batch.depth is not None
-        grid, camera = batch.grids[0], batch.cameras["main"][0]
-        logits = torch.zeros(1, self.config.classes, *grid.shape)
-        logits[:, 0] = 1
-        index, inside = grid.index_of(camera.unproject(batch.depth[0].numpy()))
-        logits[(0, 1, *map(torch.from_numpy, index[inside].T))] = 2
-        return Prediction(logits)
-
-
 @pytest.mark.parametrize(("unit", "metres"), [("256", 5.0), ("kitti", 5.0), ("1000", 1.28), ("mm", 1.28)])
 def test_row_17_the_unit_of_depth_is_stated_and_printed(
     run: Run, tmp_path: Path, cases: Path, monkeypatch: pytest.MonkeyPatch, unit: str, metres: float
 ) -> None:
-    config = config_class("monoscene").preset("clean", "tiny")  # type: ignore[attr-defined]
-    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader(config))
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader())
     Image.new("RGB", (64, 48)).save(tmp_path / "p.png")
     depth = ("predict", tmp_path / "p.png", "--fov", 60, "--height", 1.5, "--pitch", 0, "--grid", "64x64x32@0.1:0,-3.2,0", "--depth")
     sentence = run(*depth, cases / "B11_depth_5m_times_256.png").sentence

@@ -17,10 +17,11 @@ from PIL import Image
 from rich.console import Console
 
 import wholescene
-from conftest import GRID, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import GRID, Echo, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.cli import app, main
 from wholescene.commands.printing import table
 from wholescene.scene import Scene
+from wholescene.systems import config_class, create
 
 COMMANDS = (
     "demo", "predict", "overlay", "train", "evaluate", "study", "view", "export", "data check", "submit", "systems", "weights", "info",
@@ -228,6 +229,34 @@ def test_overlay_and_predict_agree_on_the_share_in_view(run: Run, picture: Path,
     assert said[0][1] == said[1][1]
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".npy"])
+def test_points_become_occupied_voxels(
+    run: Run, picture: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: Echo())
+    points = np.random.default_rng(0).uniform((0, -25, -0.2, 0), (51, 25, 6, 1), (500, 4)).astype("<f4")
+    file = tmp_path / f"sweep{suffix}"
+    points.tofile(file) if suffix == ".bin" else np.save(file, points)
+    ran = run("predict", picture, "--points", file)
+    assert ran.code == 0, ran.err
+    scene = Scene.load("scenes/photo/scene.npz")
+    expected = np.zeros(scene.grid.shape, np.uint8)
+    index, inside = scene.grid.index_of(points[:, :3])
+    expected[tuple(index[inside].T)] = 1
+    assert np.array_equal(scene.labels, expected)
+    assert f"{int(expected.sum()):,} voxels of the input" in ran.out
+    assert "needs occupancy" in run("predict", picture).sentence
+
+
+def test_depth_becomes_occupied_voxels(run: Run, picture: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: Echo())
+    np.save(tmp_path / "depth.npy", np.full((96, 320), 10.0))
+    assert run("predict", picture, "--depth", tmp_path / "depth.npy", "--pitch", 0, "--height", 1.65).code == 0
+    points, _ = Scene.load("scenes/photo/scene.npz").points()
+    assert len(points) > 5
+    assert np.abs(points[:, 0] - 10).max() <= 0.8 + 1e-9, "a wall 10 m ahead, within half a voxel"
+
+
 # ---- view and export -------------------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +292,6 @@ def kitti(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A fake SemanticKITTI with one validation and one test frame, and tiny weights for its grid."""
     from fake_semantic_kitti import write_fake_semantic_kitti  # type: ignore[import-not-found]  # tests/ is on the path
     from wholescene.checkpoints import native
-    from wholescene.systems import config_class, create
 
     folder = tmp_path_factory.mktemp("kitti")
     write_fake_semantic_kitti(folder, {"08": 1, "11": 1}, pictures=False)

@@ -46,8 +46,9 @@ class Given:
     def check_for(self, system: System) -> None:
         """Refuse an input that the system would not look at: an answer that ignores it would be taken for one that used it."""
         given = {"depth": self.depth or self.depth_source, "right": self.right, "points": self.points}
+        wanted = system.needs | ({"depth", "points"} if "occupancy" in system.needs else frozenset())  # either becomes occupied voxels
         for name, value in given.items():
-            if value is not None and name not in system.needs:
+            if value is not None and name not in wanted:
                 needs = " and ".join(sorted(system.needs)) or "nothing else"
                 raise InputError(
                     f"{system.name} takes the picture and {needs}; leave --{name} out, or choose a system that looks at it (`wholescene systems`)"
@@ -55,8 +56,9 @@ class Given:
         if self.depth_source is not None:
             raise unknown_name("depth source", self.depth_source, (), "wholescene systems")
 
-    def added_to(self, frame: Frame) -> tuple[Frame, list[tuple[str, object]]]:
-        """The frame with depth, right picture and points where they are given, and what to say of them."""
+    def added_to(self, frame: Frame, needs: frozenset[str]) -> tuple[Frame, list[tuple[str, object]]]:
+        """The frame with depth, right picture and points where they are given (and the voxels that they occupy, for a system that needs those),
+        and what to say of them."""
         said: list[tuple[str, object]] = []
         if self.depth is not None:
             frame, depth_said = _with_depth(frame, self.depth, self.depth_unit)
@@ -73,6 +75,9 @@ class Given:
         if self.points is not None:
             frame = replace(frame, points=_read_points(self.points))
             said.append(("points", f"{len(frame.points):,} from {self.points}"))  # type: ignore[arg-type]  # set in the line above
+        if "occupancy" in needs and (frame.depth is not None or frame.points is not None):
+            frame = _with_occupancy(frame)
+            said.append(("occupied", f"{int(frame.occupancy.sum()):,} voxels of the input"))  # type: ignore[union-attr]  # set in the line above
         return frame, said
 
 
@@ -90,6 +95,22 @@ def _with_depth(frame: Frame, path: Path, unit: str | None) -> tuple[Frame, str]
         raise InputError(f"{path} holds no valid depth (finite and above zero); expected metres along the optical axis in most of the picture")
     middle = f"median {np.median(metres[valid]):.2f} m, known in {percent(float(valid.mean()))} of the picture"
     return replace(frame, depth=metres), f"{path} read as {depth_unit(unit or 'm')}: {middle}"
+
+
+def _with_occupancy(frame: Frame) -> Frame:
+    """The frame with the voxels that its points lie in, or those of its depth map where there are no points."""
+    import torch
+
+    from wholescene.geometry.occupancy import occupancy_of_depth, occupancy_of_points
+
+    if frame.points is not None:
+        occupied = occupancy_of_points(torch.from_numpy(frame.points), frame.grid)
+    else:
+        assert frame.depth is not None
+        occupied = occupancy_of_depth(torch.from_numpy(frame.depth), frame.main.camera, frame.grid)
+    if not occupied.any():
+        raise InputError(f"{frame.name}: no point lies in the grid; expected metres in the world of the camera's pose (x forward, y left, z up)")
+    return replace(frame, occupancy=occupied.numpy())
 
 
 def _read_points(path: Path) -> NDArray[Any]:

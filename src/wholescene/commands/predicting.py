@@ -151,7 +151,7 @@ def _complete(system: System, path: Path, given: Given) -> tuple[Scene, list[tup
     read = read_picture(path)
     camera = given.lens.of(read, config.camera_height_m, config.camera_pitch_deg).noted(*map(as_text, read.notes))
     voxels = placement(given.grid, config.grid).place(camera, config.camera_height_m)
-    frame, said = given.added_to(Frame(as_text(read.name), {"main": View(read.array, camera)}, voxels))
+    frame, said = given.added_to(Frame(as_text(read.name), {"main": View(read.array, camera)}, voxels), system.needs)
     with _precision(system, given.precision):
         scene: Scene = system.predict(frame, steps=given.steps)
     return scene, said
