@@ -17,7 +17,7 @@ from typing import Any
 CORE = ("torch", "numpy", "pillow", "safetensors", "PyYAML", "cyclopts", "rich")
 EXTRAS = {
     "train": ("lightning", "tensorboard"),
-    "worlds": ("trimesh", "embreex"),
+    "worlds": ("embreex",),
     "stereo": ("opencv-python-headless",),
     "depth": ("transformers",),
     "hub": ("huggingface-hub",),
