@@ -75,11 +75,10 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
 
 
 def test_an_interrupt_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wholescene.systems.SYSTEMS", property(interrupted))
-    monkeypatch.setattr("wholescene.commands.printing.aligned", lambda rows: interrupted())
+    monkeypatch.setattr("wholescene.commands.tables.facts", interrupted)
     ran = run("weights")
     assert (ran.code, ran.err.strip()) == (130, "interrupted")
 

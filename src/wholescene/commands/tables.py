@@ -31,11 +31,11 @@ def weights(name: Annotated[str | None, shown("NAME")] = None, /) -> None:
     """
     from dataclasses import asdict
 
-    if name is not None:
-        facts((k.replace("_", " "), v or "-") for k, v in asdict(card(name)).items())
-        return
-    rows = [(c.name, c.setting, c.inputs, c.published or "-", c.measured or "-", c.licence, c.source) for c in WEIGHTS.values()]
-    table(("weights", "setting", "inputs", "published", "measured", "licence", "source"), rows)
+    chosen = [card(name)] if name is not None else list(WEIGHTS.values())
+    brief = ("system", "setting", "inputs", "published", "measured", "licence", "source")
+    for one in chosen:
+        print(one.name)
+        facts((k.replace("_", " "), v or "-") for k, v in asdict(one).items() if k != "name" and (name is not None or k in brief))
 
 
 def info(
