@@ -125,3 +125,24 @@ def project_batch(
         return ProjectionTable(*(torch.cat([getattr(t, name) for t in tables]) for name in ("pixels", "depth", "in_view")))
 
     return batch.once(("projection", factor, rounding, use_offset, view), make)
+
+
+def locate_batch(batch: Batch, factor: int = 1, use_offset: bool = True, view: str = "main") -> tuple[Tensor, Tensor]:
+    """Where the voxel centres of a batch fall, not rounded; what is in view is for the caller to say. Made once and memoised on the batch.
+
+    Args:
+        batch, factor, use_offset, view: as in `project_batch`.
+
+    Returns:
+        pixels (B, N, 2) float64 (u, v), which mean nothing at or behind the camera plane and may not be finite there.
+        depth (B, N) float64 metres along the optical axis.
+    """
+
+    def make() -> tuple[Tensor, Tensor]:
+        found = [
+            _in_float64(camera, grid.coarser(factor), camera.offset if use_offset else np.zeros(3), torch.device(batch.device))
+            for camera, grid in zip(batch.cameras[view], batch.grids, strict=True)
+        ]
+        return torch.stack([torch.stack([u, v], -1) for u, v, _ in found]), torch.stack([depth for _, _, depth in found])
+
+    return batch.once(("locations", factor, use_offset, view), make)
