@@ -42,7 +42,7 @@ def test_every_recipe_is_written_and_read_back_the_same(name: str, tmp_path: Pat
         ({"optimiser.lr": "1e-4"}, "expected a number"),
         ({"system.fields.feature": 3}, "the nearest is 'features'"),
         ({"system.fields.grid.shap": [1, 2, 3]}, "the nearest is 'shape'"),
-        ({"system.name": "monoscen"}, "the nearest is 'monoscene'"),
+        ({"system.name": "monoscen"}, "the nearest (is|are) 'monoscene'"),
         ({"system.conventions": "exakt"}, "the nearest is 'exact'"),
         ({"data.augment.miror": 0}, "the nearest is 'mirror'"),
         ({"trainer.max_epochs": 3}, "set by the recipe itself"),
