@@ -17,13 +17,14 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import DepthReader, Ran, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.camera import Camera
 from wholescene.camera_files import read_camera
 from wholescene.depth.files import read_depth
 from wholescene.metrics import Counts
 from wholescene.scene import Scene
 from wholescene.systems import config_class, create
+
+from .commanding import DepthReader, Ran, Run
 
 KITTI_TR = [[0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]]
 

@@ -17,11 +17,12 @@ from PIL import Image
 from rich.console import Console
 
 import wholescene
-from conftest import GRID, Echo, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.cli import app, main
 from wholescene.commands.printing import table
 from wholescene.scene import Scene
 from wholescene.systems import config_class, create
+
+from .commanding import GRID, Echo, Run
 
 COMMANDS = (
     "demo", "predict", "overlay", "train", "evaluate", "study", "view", "export", "data check", "submit", "systems", "weights", "info",

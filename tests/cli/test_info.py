@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from conftest import GRID, Run  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from wholescene.data.collate import collate
 from wholescene.info import Info, _Shapes, example_frame, measure_config
 from wholescene.preparation import prepare
 from wholescene.systems import config_class, create
 from wholescene.systems.config import SystemConfig
+
+from .commanding import GRID, Run
 
 
 def _config(size: str) -> SystemConfig:
