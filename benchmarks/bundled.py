@@ -2,8 +2,9 @@
 
     python benchmarks/bundled.py [--frames 64] [--weights monoscene-street-small] [--counted 256] [--workers 2]
 
-Streets 1,000,000 and on are never trained on. Rows: the model; occupied where the true depth map hits and nothing behind it (IoU only); the most frequent
-class of each voxel over training streets; everything empty. Columns: IoU / mIoU of all known voxels, then of visible, hidden and out of view.
+Streets 1,000,000 and on are never trained on. Rows: the model; occupied where the true depth map hits and nothing behind it (IoU only); the
+most frequent class of each voxel over training streets; everything empty. Columns: IoU / mIoU of all known voxels, then of visible, hidden and
+out of view.
 """
 
 from __future__ import annotations
@@ -77,13 +78,11 @@ def main() -> None:
         lines.append(f"{name:58}" + "".join(f"{cell:>16}" for cell in cells))
         per_class[name] = {part: s.class_iou for part, s in scores.items()}
     names = ws.load(given.weights).config.label_set.names[1:]
-    model = per_class[given.weights]["all"]
-    values = list(model.values()) if isinstance(model, dict) else list(model)[-len(names) :]
-    lines.append("per class, all: " + ", ".join(f"{n} {v:.2%}" for n, v in zip(names, values, strict=True)))
+    lines.append("per class, all: " + ", ".join(f"{n} {v:.2%}" for n, v in zip(names, per_class[given.weights]["all"], strict=True)))
     print("\n".join(lines))
     if given.out:
         given.out.write_text("\n".join(lines) + "\n")
-        given.out.with_suffix(".json").write_text(json.dumps({n: {p: list(map(float, np.ravel(v))) for p, v in d.items()} for n, d in per_class.items()}))
+        given.out.with_suffix(".json").write_text(json.dumps(per_class))
 
 
 if __name__ == "__main__":

@@ -7,54 +7,104 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from wholescene.commands.options import DEFAULT_WEIGHTS, Folder, shown
+from wholescene.commands.printing import table
 from wholescene.errors import InputError
+from wholescene.scene import Scene
+from wholescene.structures import Frame, View
 
 if TYPE_CHECKING:
     from wholescene.systems.config import SystemConfig
     from wholescene.worlds.street import StreetSetting
 
 _FIRST_SEED = 2_000_000  # recipes train on streets from 0 on and score on those from 1,000,000 on
+_BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
 
 def demo(
-    *, seed: Annotated[int, shown("N")] = 0, out: Folder = Path("demo"), weights: Annotated[str, shown("NAME|FILE")] = DEFAULT_WEIGHTS
+    *, seed: Annotated[int | None, shown("N")] = None, out: Folder = Path("demo"), weights: Annotated[str, shown("NAME|FILE")] = DEFAULT_WEIGHTS
 ) -> None:
     """Complete a street that the weights have never seen.
 
-    The street is made here from its seed, completed from one picture of it, and compared with the truth. Open DIR/scene.html by double
-    click; beside it lie comparison.png, scene.npz, scene.ply and scene.png.
+    The package carries one street, its picture and its exact truth; with --seed another is made here (extra `worlds`). It is completed from
+    the picture alone and compared with the truth. Open DIR/scene.html by double click; beside it lie image.png, scene.png (prediction and
+    truth), scene.ply and scene.npz.
 
-    Try: wholescene demo --seed 3
+    Try: wholescene demo
 
     Args:
-        seed: which street, 0 or more.
+        seed: make another street, 0 or more, instead of the one in the package.
         out: folder for the results.
         weights: a name from `wholescene weights`, or a file.
     """
-    from wholescene.commands.reporting import report, save_picture, say_what_weights_know, write
+    from PIL import Image
+
+    from wholescene.commands.reporting import report, save_picture, say_what_weights_know
     from wholescene.geometry.visibility import OUT_OF_VIEW, visibility
-    from wholescene.scene import Scene
+    from wholescene.view.export import export
     from wholescene.view.html import write_html
     from wholescene.view.render import render_comparison
     from wholescene.view.scores import scores_in_words
     from wholescene.weights import load
+
+    system = load(weights)
+    frame = bundled_street(system.config) if seed is None else made_street(seed, system.config)
+    scene = replace(system.predict(frame), name=frame.name)
+    truth = Scene(frame.targets[1], frame.grid, scene.label_set, camera=frame.main.camera, picture=frame.main.picture, name=scene.name)
+    state = visibility(truth.occupied, frame.main.camera, frame.grid)
+    save_picture(Image.fromarray(frame.main.picture), out / "image.png")
+    save_picture(render_comparison(scene, truth), out / "scene.png")
+    export(scene, out / "scene.ply")
+    write_html(out / "scene.html", scene, truth, state)
+    scene.save(out / "scene.npz")
+    print(f"{frame.name}: {'from the package' if seed is None else 'made here'}; the weights have never seen it")
+    scores = scores_in_words(scene, truth, state != OUT_OF_VIEW) + " (this street alone)"
+    report(scene, [("scores", scores), ("wrote", f"{out}: scene.html (open by double click), scene.png, image.png, scene.ply, scene.npz")])
+    table(("class", "IoU, %", "voxels in truth"), class_scores(scene, truth))
+    say_what_weights_know(system)
+
+
+def bundled_street(config: SystemConfig) -> Frame:
+    """The street that the package carries.
+
+    Raises:
+        InputError: the weights were made for other classes or another grid.
+    """
+    from wholescene.pictures import read_picture
+
+    truth = Scene.load(_BUNDLED / "street.npz")
+    if config.labels != truth.label_set.name or config.grid.shape != truth.grid.shape:
+        raise InputError(
+            f"the street in the package has {truth.grid.shape} voxels of {truth.label_set.name}'s classes, these weights {config.grid.shape} of "
+            f"{config.labels}'s; give --seed N to make a street for them"
+        )
+    assert truth.camera is not None
+    picture = read_picture(_BUNDLED / "street.jpg").array
+    return Frame(truth.name, {"main": View(picture, truth.camera)}, truth.grid, targets={1: truth.labels})
+
+
+def made_street(seed: int, config: SystemConfig) -> Frame:
+    """A street made here, held out from training.
+
+    Raises:
+        InputError: a seed out of range, or weights for other classes.
+        MissingExtraError: Embree is not installed.
+    """
     from wholescene.worlds.street import street
 
     if not 0 <= seed < 2**31:
         raise InputError(f"--seed {seed} is not a street; give a whole number from 0 to {2**31 - 1}")
-    system = load(weights)
-    frame = street(_FIRST_SEED + seed, setting_for(system.config))
-    scene = replace(system.predict(frame), name=f"street {seed}")
-    truth = Scene(frame.targets[1], frame.grid, scene.label_set, camera=frame.main.camera, picture=frame.main.picture, name=scene.name)
-    seen = visibility(truth.occupied, frame.main.camera, frame.grid)
-    written = write(scene, out, html=False)
-    write_html(out / "scene.html", scene, truth, seen)
-    save_picture(render_comparison(scene, truth), out / "comparison.png")
-    print(f"street {seed}, made here; the weights have never seen it")
-    scores = scores_in_words(scene, truth, seen != OUT_OF_VIEW) + " (this street alone)"
-    names = ["scene.html (open by double click)", "comparison.png", *(p.name for p in written)]
-    report(scene, [("scores", scores), ("wrote", f"{out}: {', '.join(names)}")])
-    say_what_weights_know(system)
+    return replace(street(_FIRST_SEED + seed, setting_for(config)), name=f"street {_FIRST_SEED + seed}")
+
+
+def class_scores(scene: Scene, truth: Scene) -> list[tuple[str, str, str]]:
+    """Class, IoU, voxels in the truth, for classes that the truth holds."""
+    from wholescene.metrics import Counts
+
+    counts = Counts.zero(scene.label_set.classes)
+    counts.update(scene.labels, truth.labels)
+    held = truth.counts()
+    scores = zip(scene.label_set.names[1:], counts.compute().class_iou, strict=True)
+    return [(name, f"{100 * iou:.1f}", f"{held[name]:,}") for name, iou in scores if held.get(name)]
 
 
 def setting_for(config: SystemConfig) -> StreetSetting:

@@ -34,10 +34,10 @@ def visibility(occupied: NDArray[np.bool_], camera: Camera, grid: VoxelGrid) -> 
         raise InputError(f"occupancy of shape {occupied.shape} on a grid of {grid.shape} voxels; they must agree")
     in_view = camera.sees(grid.centres())
     state = np.where(in_view, HIDDEN, OUT_OF_VIEW).astype(np.uint8)
-    eye = (grid.T_grid_world @ np.append(camera.position, 1.0))[:3] / np.asarray(grid.voxel_size)
+    eye = np.asarray((grid.T_grid_world @ np.append(camera.position, 1.0))[:3] / np.asarray(grid.voxel_size), np.float64)
     clearance = _clearance(occupied)
     empty = np.argwhere(in_view & ~occupied)
-    state[tuple(empty[_free(clearance, empty, empty + 0.5, eye)].T)] = VISIBLE
+    state[tuple(empty[_free(clearance, empty, (empty + 0.5).astype(np.float64), eye)].T)] = VISIBLE
     solid = np.argwhere(in_view & occupied)
     for axis, side in ((axis, side) for axis in range(3) for side in (-1, 1)):
         step = np.eye(3, dtype=np.int64)[axis] * side
@@ -103,7 +103,8 @@ def _walk(
         free[alive[inside & (room == 0)]] = False
         going = inside & (room > 0)
         alive, reach = alive[going], room[going].astype(np.int64) - 1
-        start, towards, inverse, ahead, place = (array[:, going] for array in (start, towards, inverse, ahead, place))
+        start, towards, inverse = start[:, going], towards[:, going], inverse[:, going]
+        ahead, place = ahead[:, going], place[:, going]
     return free
 
 
