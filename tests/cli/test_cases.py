@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from wholescene.camera import Camera
-from wholescene.camera_files import read_camera
 from wholescene.depth.files import read_depth
 from wholescene.metrics import Counts
+from wholescene.reading.cameras import read_camera
 from wholescene.scene import Scene
 from wholescene.systems import config_class, create
 

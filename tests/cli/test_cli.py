@@ -103,7 +103,7 @@ def test_no_memory_is_said_in_a_sentence(run: Run, monkeypatch: pytest.MonkeyPat
     def starved(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("wholescene.pictures.read_picture", starved)
+    monkeypatch.setattr("wholescene.reading.pictures.read_picture", starved)
     assert "not enough memory" in run("overlay", picture).sentence
 
 
@@ -111,13 +111,13 @@ def test_a_mistake_of_ours_keeps_its_traceback(run: Run, monkeypatch: pytest.Mon
     def broken(*_: object) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr("wholescene.pictures.read_picture", broken)
+    monkeypatch.setattr("wholescene.reading.pictures.read_picture", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         run("overlay", picture)
 
 
 def test_a_warning_of_ours_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, picture: Path) -> None:
-    from wholescene import pictures
+    from wholescene.reading import pictures
 
     read = pictures.read_picture
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from wholescene.commands.options import DEFAULT_WEIGHTS, Folder, shown
 from wholescene.commands.printing import table
 from wholescene.errors import InputError
-from wholescene.scene import Scene
-from wholescene.structures import Frame, View
 
 if TYPE_CHECKING:
+    from wholescene.scene import Scene
+    from wholescene.structures import Frame
     from wholescene.systems.config import SystemConfig
     from wholescene.worlds.street import StreetSetting
 
@@ -40,6 +40,7 @@ def demo(
 
     from wholescene.commands.reporting import report, save_picture, say_what_weights_know
     from wholescene.geometry.visibility import OUT_OF_VIEW, visibility
+    from wholescene.scene import Scene
     from wholescene.view.export import export
     from wholescene.view.html import write_html
     from wholescene.view.render import render_comparison
@@ -69,7 +70,7 @@ def bundled_street(config: SystemConfig) -> Frame:
     Raises:
         InputError: the weights were made for other classes or another grid.
     """
-    from wholescene.pictures import read_picture
+    from wholescene.reading.pictures import read_picture
 
     truth = Scene.load(_BUNDLED / "street.npz")
     if config.labels != truth.label_set.name or config.grid.shape != truth.grid.shape:

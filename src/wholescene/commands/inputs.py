@@ -64,7 +64,7 @@ class Given:
             frame, depth_said = _with_depth(frame, self.depth, self.depth_unit)
             said.append(("depth", depth_said))
         if self.right is not None:
-            from wholescene.pictures import read_picture
+            from wholescene.reading.pictures import read_picture
 
             right = read_picture(self.right)
             if (right.width, right.height) != frame.main.camera.size:

@@ -14,7 +14,7 @@ from wholescene.errors import InputError
 if TYPE_CHECKING:
     from wholescene.camera import Camera
     from wholescene.grid import GridPlacement
-    from wholescene.pictures import ReadPicture
+    from wholescene.reading.pictures import ReadPicture
 
 DEFAULT_WEIGHTS = "monoscene-street-small"
 _KNOWS_METAVAR = hasattr(Parameter(), "metavar")  # cyclopts 4, the last that runs on Python 3.10, does not
@@ -55,7 +55,7 @@ class CameraOptions:
             InputError: two statements about the lens, or a number outside its range.
         """
         from wholescene.camera import Camera
-        from wholescene.camera_files import parse_camera
+        from wholescene.reading.cameras import parse_camera
 
         if self.camera is not None and self.fov is not None:
             raise InputError(f"--camera {self.camera} and --fov {self.fov:g} both say what the lens is; give one of them")
@@ -67,7 +67,7 @@ class CameraOptions:
 
     def of(self, read: ReadPicture, height_m: float, pitch_deg: float) -> Camera:
         """The posed camera of a picture; height (metres) and pitch (degrees, positive down) stand in for what nobody gave, and are called guesses."""
-        from wholescene.camera_files import PRESETS, camera_of, parse_camera
+        from wholescene.reading.cameras import PRESETS, camera_of, parse_camera
 
         camera = camera_of(read, self.fov) if self.camera is None else parse_camera(self.camera, (read.width, read.height))
         if camera.pose_known and self.height is None and self.pitch is None:

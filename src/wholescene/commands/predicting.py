@@ -103,7 +103,7 @@ def overlay(
     """
     from wholescene.commands.reporting import PICTURE_SUFFIXES, camera_facts, save_picture
     from wholescene.grid import GridPlacement
-    from wholescene.pictures import read_picture
+    from wholescene.reading.pictures import read_picture
     from wholescene.structures import Frame, View
     from wholescene.systems.base import share_in_view, view_notes
     from wholescene.view.overlay import draw_overlay
@@ -144,7 +144,7 @@ def _all_of(jobs: list[tuple[Path, Path]], system: System, given: Given, stop: b
 
 def _complete(system: System, path: Path, given: Given) -> tuple[Scene, list[tuple[str, object]]]:
     """The scene of one picture, and what else to say of it."""
-    from wholescene.pictures import read_picture
+    from wholescene.reading.pictures import read_picture
     from wholescene.structures import Frame, View
 
     config = system.config

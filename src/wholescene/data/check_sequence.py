@@ -12,7 +12,7 @@ from wholescene.data.revision import revision_of
 from wholescene.data.semantic_kitti import lidar_camera
 from wholescene.errors import InputError
 from wholescene.grid import semantic_kitti_grid
-from wholescene.pictures import read_picture
+from wholescene.reading.pictures import read_picture
 
 
 def check_files(listing: Listing, findings: Findings) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wholescene.errors import InputError
-from wholescene.pictures import SUFFIXES
+from wholescene.reading.pictures import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from wholescene.data.revision import REVISIONS, Revision, revision_of
 from wholescene.data.volumes import BYTES, mask_size, read_mask, read_raw_labels, read_sweep, read_sweep_labels
 from wholescene.errors import InputError, unknown_name
 from wholescene.grid import VoxelGrid, semantic_kitti_grid
-from wholescene.kitti_calibration import camera_of_rows, read_rows
 from wholescene.labels import EMPTY, SEMANTIC_KITTI, UNKNOWN, LabelSet
-from wholescene.pictures import read_picture
+from wholescene.reading.kitti import camera_of_rows, read_rows
+from wholescene.reading.pictures import read_picture
 from wholescene.structures import Frame, View
 
 # Raw ids that the benchmark itself counts as unknown: outlier, other-structure, other-object.

@@ -33,11 +33,13 @@ class System(nn.Module):
     Attributes:
         Config: the frozen dataclass that builds it.
         name: its name in the table of systems.
+        looks_at_picture: whether the picture changes the answer; False for what completes given voxels alone.
         card: what its weights are (name, trained on, licence, a sentence for real photos); empty for fresh weights.
     """
 
     Config: ClassVar[type[SystemConfig]]
     name: ClassVar[str]
+    looks_at_picture: ClassVar[bool] = True
 
     def __init__(self, config: SystemConfig) -> None:
         super().__init__()
@@ -111,6 +113,8 @@ class System(nn.Module):
         try:
             with torch.inference_mode():
                 logits = self(collate([fitted]).to(self.device)).logits
+                if logits is None:
+                    raise InputError(f"this {self.name} is a stage of training that makes no volume, so there is no scene to give; load a whole one")
                 return self._scene(frame, logits[0], share, probabilities)
         finally:
             self.train(was_training)
@@ -119,8 +123,8 @@ class System(nn.Module):
         self, picture: Picture, camera: Camera | None = None, *, right: Picture | None = None, grid: VoxelGrid | None = None
     ) -> Frame:
         """A frame from an own picture: reads it, finds or guesses its camera, puts the camera on the ground and the grid before it."""
-        from wholescene.camera_files import camera_of
-        from wholescene.pictures import read_picture
+        from wholescene.reading.cameras import camera_of
+        from wholescene.reading.pictures import read_picture
 
         read = read_picture(picture)
         camera = (camera if camera is not None else camera_of(read)).noted(*read.notes)

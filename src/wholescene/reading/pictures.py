@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from wholescene.errors import InputError
-from wholescene.exif import ExifFacts, read_exif
 from wholescene.files import read_bytes
+from wholescene.reading.exif import ExifFacts, read_exif
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif")
 MOST_PIXELS = 120_000_000  # the largest phone pictures have 108 million; what is larger is refused before it is unpacked

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from wholescene.camera import Camera
-from wholescene.camera_files import PRESETS, parse_camera, read_camera
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement, semantic_kitti_grid
-from wholescene.kitti_calibration import read_rows
+from wholescene.reading.cameras import PRESETS, parse_camera, read_camera
+from wholescene.reading.kitti import read_rows
 
 SIZE = (1241, 376)
 LIDAR_TO_CAMERA = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]])

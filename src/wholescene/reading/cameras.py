@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from wholescene.camera import Camera
-from wholescene.camera_description import camera_of_plain, read_plain
 from wholescene.errors import InputError, unknown_name
-from wholescene.exif import FILM_MM, focal_pixels
-from wholescene.kitti_calibration import RAW_FILES, camera_of_raw, camera_of_rows, is_kitti, read_rows
-from wholescene.pictures import ReadPicture
+from wholescene.reading.descriptions import camera_of_plain, read_plain
+from wholescene.reading.exif import FILM_MM, focal_pixels
+from wholescene.reading.kitti import RAW_FILES, camera_of_raw, camera_of_rows, is_kitti, read_rows
+from wholescene.reading.pictures import ReadPicture
 
 USUAL_FOV_DEG = 65.0
 
@@ -63,7 +63,7 @@ def read_camera(path: str | Path, size: tuple[int, int] | None = None, which: st
 
     Read are KITTI's text files (odometry, object, tracking), the folder of its raw data and that of an odometry sequence, ROS camera_info
     and OpenCV FileStorage and Kalibr YAML, JSON with K (3x3), width, height and a pose under a name that says its reading (see
-    `camera_description`), and text of four (fx fy cx cy) or nine (K) numbers.
+    `descriptions`), and text of four (fx fy cx cy) or nine (K) numbers.
 
     Args:
         path: the file or folder.

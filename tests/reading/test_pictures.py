@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import ExifTags, Image, ImageFile
 
-from wholescene.camera_files import camera_of
 from wholescene.errors import InputError
-from wholescene.exif import ExifFacts, focal_pixels
-from wholescene.pictures import BACKGROUND, pictures_in, read_picture
+from wholescene.reading.cameras import camera_of
+from wholescene.reading.exif import ExifFacts, focal_pixels
+from wholescene.reading.pictures import BACKGROUND, pictures_in, read_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 

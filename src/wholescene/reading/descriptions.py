@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.camera import Camera
-from wholescene.distortion import largest_shift
 from wholescene.errors import InputError
 from wholescene.files import read_bytes
+from wholescene.reading.distortion import largest_shift
 
 Plain = Mapping[str, Any]
 
