@@ -35,3 +35,9 @@ def semantic_kitti_mini() -> Path:
 def real_pictures() -> Path:
     """Real pictures with cameras.json."""
     return research_data("images")
+
+
+@pytest.fixture
+def lmscnet_weights() -> Path:
+    """Weights that LMSCNet's authors trained, and a recorded prediction."""
+    return research_data("weights_lmscnet")

@@ -28,7 +28,7 @@ class WeightsCard:
         trained_on: data and split.
         licence: of the weights, with what it forbids.
         source: page of its authors; "in the package" for the bundled ones.
-        file: file name inside the package, or as its authors name it.
+        file: file name inside the package, or as its authors name it; in angle brackets what it holds, where its name is not known.
         fingerprint: SHA-256 over the sorted "name<TAB>shape" lines of the state dict as its authors wrote it; empty for the bundled ones.
         published: number, split, frames and data revision as printed by its authors.
         measured: number that we measured, with frames, data revision and date; empty if not measured.
@@ -98,6 +98,62 @@ WEIGHTS = {
             published="IoU 42.51, mIoU 26.94, 654 test frames, every voxel that is not unknown",
             measured="",
             note="Trained on rooms seen by one Kinect; a phone picture of a room is outside of what it has seen.",
+        ),
+        WeightsCard(
+            name="lmscnet-semantic-kitti",
+            system="lmscnet",
+            setting="exact, SemanticKITTI, four scales",
+            inputs="voxels of one LiDAR sweep",
+            trained_on="SemanticKITTI 00-07, 09, 10, voxels of revision v1.0",
+            licence="code Apache-2.0; trained on SemanticKITTI, which is for non-commercial use",
+            source="github.com/astra-vision/LMSCNet",
+            file="LMSCNet.pth",
+            fingerprint="2de3f12f9a96fcd5af2f26bc8ef31269ae37defd3a632239a9f4585dd0121856",
+            published="IoU 55.32, mIoU 17.01, hidden test server (sequences 11-21), v1.0",
+            measured="",
+            note="Looks at no picture: it completes the voxels of a 64-line LiDAR sweep; those of a depth map are outside of what it has seen.",
+        ),
+        WeightsCard(
+            name="lmscnet-ss-semantic-kitti",
+            system="lmscnet",
+            setting="exact, SemanticKITTI, one scale",
+            inputs="voxels of one LiDAR sweep",
+            trained_on="SemanticKITTI 00-07, 09, 10, voxels of revision v1.0",
+            licence="code Apache-2.0; trained on SemanticKITTI, which is for non-commercial use",
+            source="github.com/astra-vision/LMSCNet",
+            file="<LMSCNet-SS>.pth",
+            fingerprint="c5826d69515f4128a1c7dc25e7139098174bab8f7b28fe99126d96af3439af6c",
+            published="IoU 56.72, mIoU 17.62, hidden test server (sequences 11-21), v1.0",
+            measured="",
+            note="Looks at no picture: it completes the voxels of a 64-line LiDAR sweep; those of a depth map are outside of what it has seen.",
+        ),
+        WeightsCard(
+            name="voxformer-proposals-semantic-kitti",
+            system="voxformer",
+            setting="exact, full, SemanticKITTI, stage 1",
+            inputs="stereo depth of up to ten frames",
+            trained_on="SemanticKITTI 00-07, 09, 10",
+            licence="CC BY-NC-SA 4.0: non-commercial",
+            source="github.com/NVlabs/VoxFormer",
+            file="<stage 1>.pth",
+            fingerprint="bf3b74291fc745b803d49e70b21b2e124b4cdfab71eef1838bb04ad374f694a4",
+            published="",
+            measured="",
+            note="Half of a system: it proposes voxels and names none; join it with the weights of stage 2.",
+        ),
+        WeightsCard(
+            name="voxformer-completion-semantic-kitti",
+            system="voxformer",
+            setting="exact, full, SemanticKITTI, stage 2 (VoxFormer-S)",
+            inputs="one picture and its depth, or proposals of stage 1",
+            trained_on="SemanticKITTI 00-07, 09, 10",
+            licence="CC BY-NC-SA 4.0: non-commercial",
+            source="github.com/NVlabs/VoxFormer",
+            file="<VoxFormer-S>.pth",
+            fingerprint="12d72a201d83bcc9e8e1da3dcf1eda1ad8ec9056f7857dfa7b44bfddfeaec100",
+            published="IoU 42.95, mIoU 12.20, hidden test server (sequences 11-21); with proposals of stage 1",
+            measured="",
+            note="Trained on one camera rig in one city with stereo depth; another camera, place or depth source is outside of what it has seen.",
         ),
     )
 }

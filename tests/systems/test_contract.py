@@ -96,6 +96,8 @@ def test_the_state_dict_carries_the_whole_system(system: System) -> None:
 
 
 def test_the_picture_matters(system: System) -> None:
+    if not system.looks_at_picture:
+        pytest.skip(f"{system.name} completes {sorted(system.needs)} alone")
     system.eval()
     first, second = _frame(system, 0), _frame(system, 1)
     swapped = first.with_main(second.main.picture, first.main.camera)
@@ -120,6 +122,7 @@ def test_activation_checkpointing_changes_no_gradient(system: System) -> None:
     for model in (plain, saving):
         model.train()
         batch = _batch(model, 0, 1)
+        torch.manual_seed(0)  # the same dropout in both
         sum(model.losses(model(batch), batch).values()).backward()  # type: ignore[union-attr]
         grads.append({n: p.grad for n, p in model.named_parameters()})
     for name, grad in grads[0].items():

@@ -33,6 +33,7 @@ class Variant:
 VARIANTS: Mapping[str, Variant] = {
     "resnet50": Variant((3, 4, 6, 3)),
     "resnet101": Variant((3, 4, 23, 3)),
+    "small": Variant((2, 2, 2, 2), stem=32),  # 0.6 M parameters up to stride 16
     "tiny": Variant((2, 1, 1, 1), stem=8),  # seconds on a CPU, both kinds of block
 }
 STAGES = ("layer1", "layer2", "layer3", "layer4")

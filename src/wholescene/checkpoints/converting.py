@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wholescene.checkpoints import monoscene, native
+from wholescene.checkpoints import lmscnet, monoscene, native, voxformer
 from wholescene.checkpoints.reading import ForeignCheckpoint, read_foreign, strip_wrappers
 from wholescene.checkpoints.table import Converted, NameTable
 from wholescene.errors import InputError, unknown_name
@@ -17,7 +17,7 @@ from wholescene.systems import config_class, create
 from wholescene.systems.base import System
 
 # system -> setting -> table of its released names
-TABLES = {"monoscene": monoscene.TABLES}
+TABLES = {"lmscnet": lmscnet.TABLES, "monoscene": monoscene.TABLES, "voxformer": voxformer.TABLES}
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,16 @@ SYSTEMS = {
     entry.name: entry
     for entry in (
         SystemEntry(
+            "lmscnet", "wholescene.systems.lmscnet", "LMSCNetConfig", "LMSCNet", "occupied voxels (a LiDAR sweep's, or from depth); no picture",
+            "Roldao, de Charette and Verroust-Blondet, LMSCNet: Lightweight Multiscale 3D Semantic Completion, 3DV 2020",
+        ),
+        SystemEntry(
             "monoscene", "wholescene.systems.monoscene", "MonoSceneConfig", "MonoScene", "one picture",
             "Cao and de Charette, MonoScene: Monocular 3D Semantic Scene Completion, CVPR 2022",
+        ),
+        SystemEntry(
+            "voxformer", "wholescene.systems.voxformer", "VoxFormerConfig", "VoxFormer", "one picture and its depth",
+            "Li et al., VoxFormer: Sparse Voxel Transformer for Camera-based 3D Semantic Scene Completion, CVPR 2023",
         ),
     )
 }  # fmt: skip

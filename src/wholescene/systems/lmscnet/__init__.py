@@ -1,0 +1,1 @@
+"""LMSCNet (Roldao, de Charette and Verroust-Blondet, 3DV 2020): occupancy completed by a 2D UNet whose channels are heights."""

@@ -1,0 +1,132 @@
+"""VoxFormer's 3D half: all voxels look at each other, then every voxel of the output grid gets its class (sections 3.4 and 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wholescene.errors import InputError
+from wholescene.layers.checkpoint import run
+from wholescene.layers.deformable_attention import DeformableAttention
+from wholescene.layers.slabs import gather
+from wholescene.layers.voxel_attention import Seats, VoxelAttentionLayer
+from wholescene.structures import Batch, Completed, Lifted
+from wholescene.systems.voxformer.config import VoxFormerConfig
+
+
+def folded(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Rows and columns of the image that released VoxFormer makes of a volume's voxels in flat order: whole columns of voxels lie side by side,
+    as many as make it most nearly square (512 x 512 for 128 x 128 x 16).
+
+    >>> folded((128, 128, 16)), folded((16, 16, 8))
+    ((512, 512), (64, 32))
+    """
+    X, Y, Z = shape
+    side = (X * Y * Z) ** 0.5
+    columns = min((Z * n for n in range(1, Y + 1) if Y % n == 0), key=lambda width: abs(width - side))
+    return X * Y * Z // columns, columns
+
+
+class VoxelTransformer(nn.Module):
+    """Layers of deformable self-attention over all voxels, proposed or not, with learned positions."""
+
+    def __init__(self, config: VoxFormerConfig) -> None:
+        super().__init__()
+        self.activation_checkpointing = config.activation_checkpointing
+        shape = folded(config.lifted_shape) if config.neighbours == "folded" else config.lifted_shape
+        self.seats = Seats(shape, config.features)
+
+        def attention() -> DeformableAttention:
+            return DeformableAttention(
+                config.features, heads=config.heads, points=config.points, axes=len(shape),
+                groups=config.queues, query_width=config.queues * config.features,
+            )  # fmt: skip
+
+        self.layers = nn.ModuleList(
+            VoxelAttentionLayer(attention(), config.features, config.feedforward, config.dropout) for _ in range(config.self_layers)
+        )
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) to the same."""
+        voxels = volume.flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            voxels = run(layer, voxels, self.seats, recompute=self.activation_checkpointing)
+        return voxels.transpose(1, 2).unflatten(2, volume.shape[2:])
+
+
+class VoxelClassifier(nn.Module):
+    """Layer norm and a linear layer, of slices that are enlarged along the last two axes first."""
+
+    def __init__(self, width: int, classes: int, factor: int, align_corners: bool) -> None:
+        super().__init__()
+        self.factor, self.align_corners = factor, align_corners
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, slab: Tensor) -> Tensor:
+        """(B, n, y, z, C) to logits (B, K, n, factor * y, factor * z)."""
+        for axis in (2, 3):
+            slab = enlarged(slab, axis, self.factor, self.align_corners)
+        logits: Tensor = self.linear(self.norm(slab))
+        return logits.movedim(-1, 1)
+
+
+class EnlargedHead(nn.Module):
+    """Trilinear enlargement to the output grid, then a class for every voxel, in slabs: the enlarged volume (1 GiB at full size) is never held."""
+
+    slab = 4  # slices of the output
+
+    def __init__(self, config: VoxFormerConfig) -> None:
+        super().__init__()
+        self.factor, self.align_corners = config.lift_factor, config.align_corners
+        self.activation_checkpointing = config.activation_checkpointing
+        self.classifier = VoxelClassifier(config.features, config.classes, self.factor, self.align_corners)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """(B, C, x, y, z) to logits (B, K, factor * x, factor * y, factor * z)."""
+        slabs = self._slabs(volume.movedim(1, -1))
+        return torch.cat(list(slabs), 2) if torch.is_grad_enabled() else gather(slabs, volume.shape[2] * self.factor)
+
+    def _slabs(self, volume: Tensor) -> Iterator[Tensor]:
+        """Logits a slab of the output's first axis at a time, from (B, x, y, z, C)."""
+        for start in range(0, volume.shape[1] * self.factor, self.slab):
+            slab = enlarged(volume, 1, self.factor, self.align_corners, slice(start, start + self.slab))
+            yield run(self.classifier, slab, recompute=self.activation_checkpointing)
+
+
+def enlarged(values: Tensor, axis: int, factor: int, align_corners: bool, part: slice = slice(None)) -> Tensor:
+    """Linear interpolation along one axis to `factor` times its length, as `F.interpolate` does it; or a part of the result."""
+    if factor == 1:
+        return values[(slice(None),) * axis + (part,)]
+    index = torch.arange(values.shape[axis], dtype=torch.float64)[None, None]  # interpolating the indices themselves gives the places
+    places = F.interpolate(index, scale_factor=factor, mode="linear", align_corners=align_corners)[0, 0, part]
+    below = places.floor().clamp(max=values.shape[axis] - 1)
+    above = (below + 1).clamp(max=values.shape[axis] - 1)
+    share = (places - below).to(values.device, values.dtype).view(-1, *(1,) * (values.dim() - axis - 1))
+    below, above = (i.long().to(values.device) for i in (below, above))
+    return torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
+
+
+class VoxelCompletion(nn.Module):
+    """Self-attention, then the head."""
+
+    def __init__(self, config: VoxFormerConfig) -> None:
+        super().__init__()
+        self.shape = config.grid.shape
+        self.volume_net = VoxelTransformer(config)
+        self.head = EnlargedHead(config)
+
+    def forward(self, lifted: Lifted, batch: Batch) -> Completed:
+        """Logits (B, K, X, Y, Z).
+
+        Raises:
+            InputError: a batch on a grid of another shape than the configured one.
+        """
+        if batch.grids[0].shape != self.shape:
+            raise InputError(f"this VoxFormer was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        assert lifted.volume is not None
+        volume = self.volume_net(lifted.volume)
+        return Completed(volume, lifted.grid, self.head(volume))

@@ -1,0 +1,79 @@
+"""Comparing a system's inner values with a case while it runs, tap by tap, so that none has to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import forge
+import torch
+from torch import Tensor, nn
+
+from cases import Case, check
+from wholescene.checkpoints.native import fill
+from wholescene.checkpoints.table import Converted, NameTable
+from wholescene.systems.base import System
+from wholescene.weights import WEIGHTS, fingerprint
+
+SAMPLES_EQUAL = 1e-9  # tolerance of labels: none of the sampled ones may differ, and of the whole as many as the histogram's bound says
+
+# tap -> (module, "input" or "output"[, what of it])
+Places = Mapping[str, tuple[str, str] | tuple[str, str, Callable[[Tensor], Tensor]]]
+
+
+@dataclass
+class Watch:
+    """Rows of `forge.compare` for the taps seen so far."""
+
+    case: Case
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def compare(self, tap: str, value: Tensor) -> None:
+        """One tap, at once."""
+        value = value.detach()
+        self.rows += forge.compare(self.case.folder, {tap: (value.float() if value.is_floating_point() else value).numpy()})
+
+    @contextmanager
+    def hooked(self, system: nn.Module, places: Places) -> Iterator[None]:
+        """Inside the block, what passes the places is compared under their taps."""
+        handles = [self._hook(system.get_submodule(path), tap, what, *more) for tap, (path, what, *more) in places.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, module: nn.Module, tap: str, what: str, of: Callable[[Tensor], Tensor] = lambda value: value) -> Any:
+        if what == "input":
+            return module.register_forward_pre_hook(lambda module, args: self.compare(tap, of(args[0])))
+        return module.register_forward_hook(lambda module, args, out: self.compare(tap, of(out)))
+
+    def check(self, tolerances: Mapping[str, float], skip: Mapping[str, str] | None = None, moved: Mapping[str, int] | None = None) -> None:
+        """Assert that every tap of the case was seen, and within its tolerance."""
+        seen = {row["tap"] for row in self.rows}
+        missing = [{"tap": tap, "error": "not given"} for tap in self.case.taps() if tap not in seen]
+        check(self.rows + missing, tolerances, skip, moved)
+
+
+def forged_into(case: Case, table: NameTable, make: Callable[[], System]) -> tuple[System, Converted]:
+    """A system in eval with the case's forged weights, through the table of released names."""
+    with torch.device("meta"):
+        system = make()
+    forged = forge.weights(forge.read_keys(case.folder / "keys.tsv"), **forge.recipe(case.folder))
+    state = {name: torch.from_numpy(array) for name, array in forged.items()}
+    converted = table.convert(state, system.state_dict(), str(case))
+    fill(system, converted.live, str(case))
+    return system.eval(), converted
+
+
+def check_inverse(case: Case, table: NameTable, converted: Converted) -> None:
+    """Assert that the table gives back the released state, name by name, in its order, with as many parameters as the case says."""
+    keys = forge.read_keys(case.folder / "keys.tsv")
+    given_back = table.restore(converted.live, converted.dead, converted.order)
+    assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
+    of_file = fingerprint((name, shape) for name, shape, _ in keys)
+    assert of_file in {card.fingerprint for card in WEIGHTS.values()}
+    buffers = ("num_batches_tracked", "running_mean", "running_var")
+    assert sum(t.numel() for name, t in given_back.items() if not name.endswith(buffers)) == case.facts["parameters"]
