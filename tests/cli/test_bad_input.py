@@ -345,7 +345,7 @@ def test_a_dataset_folder_that_is_empty(run: Run, tmp_path: Path, tiny_weights: 
 
 @pytest.mark.parametrize(
     ("extra", "module", "words"),
-    [("train", "lightning", ["train", "monoscene-street-tiny"]), ("worlds", "embreex", ["demo", "--weights"])],
+    [("train", "lightning", ["train", "monoscene-street-tiny"]), ("worlds", "embreex", ["demo", "--seed", "1", "--weights"])],
     ids=["train", "worlds"],
 )
 def test_an_extra_that_is_not_installed(

@@ -71,6 +71,8 @@ def bundled_street(config: SystemConfig) -> Frame:
         InputError: the weights were made for other classes or another grid.
     """
     from wholescene.reading.pictures import read_picture
+    from wholescene.scene import Scene
+    from wholescene.structures import Frame, View
 
     truth = Scene.load(_BUNDLED / "street.npz")
     if config.labels != truth.label_set.name or config.grid.shape != truth.grid.shape:
