@@ -257,6 +257,22 @@ def test_depth_becomes_occupied_voxels(run: Run, picture: Path, tmp_path: Path, 
     assert np.abs(points[:, 0] - 10).max() <= 0.8 + 1e-9, "a wall 10 m ahead, within half a voxel"
 
 
+@pytest.mark.slow  # the bundled weights on their whole grid: about 10 s
+def test_the_demo_completes_the_street_in_the_package_and_compares(run: Run) -> None:
+    ran = run("demo")
+    assert ran.code == 0, ran.err
+    assert sorted(p.name for p in Path("demo").iterdir()) == ["image.png", "scene.html", "scene.npz", "scene.ply", "scene.png"]
+    assert re.search(r"completion IoU [\d.]+%", ran.out)
+    assert "Trained on rendered streets only" in ran.out
+    scene = Scene.load("demo/scene.npz")
+    assert scene.grid.shape == (256, 256, 32)
+    assert scene.counts()["road"] > 1000
+
+
+def test_the_demo_with_weights_for_another_grid_says_what_to_do(run: Run, tiny_weights: Path) -> None:
+    assert "--seed" in run("demo", "--weights", tiny_weights).sentence
+
+
 # ---- view and export -------------------------------------------------------------------------------------------------------------
 
 
