@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wholescene.layers.checkpoint import run
-from wholescene.layers.slabs import Stream, aligned, convolve, each, split
+from wholescene.layers.slabs import Stream, aligned, convolve, convolve_whole, each, split
 
 
 class ASPP(nn.Module):
@@ -51,7 +51,7 @@ class _Branch(nn.Module):
         self.bn2 = nn.BatchNorm3d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv2(F.relu_(self.bn1(self.conv1(x)))))
+        return self.bn2(convolve_whole(self.conv2, F.relu_(self.bn1(convolve_whole(self.conv1, x)))))
 
     def stream(self, slabs: Iterable[Tensor]) -> Stream:
         inner = each(lambda y: F.relu_(self.bn1(y)), convolve(self.conv1, slabs))

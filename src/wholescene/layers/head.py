@@ -67,7 +67,7 @@ class CompletionHead(nn.Module):
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, x, y, z) to logits (B, classes, x * 2^doublings, ...)."""
-        if self.slab is not None and may_stream(self):
+        if self.slab is not None and may_stream(self, volume):
             return gather(self.stream(cut(volume, self.slab)), volume.shape[2] * 2 ** len(self.up))
         for up in self.up:
             volume = up(volume)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv3d
 
+from wholescene.layers.winograd import Conv, Winograd, suits
+
 Stream = Iterator[Tensor]
-Conv = nn.Conv2d | nn.Conv3d
 TransposedConv = nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
@@ -27,8 +28,7 @@ def cut(x: Tensor, slab: int) -> Stream:
 
 def each(function: Callable[[Tensor], Tensor], slabs: Iterable[Tensor]) -> Stream:
     """A pointwise function (a norm in eval, an activation, a 1x1 convolution) slab by slab."""
-    for slab in slabs:
-        yield function(slab)
+    return map(function, slabs)
 
 
 def convolve(conv: Conv, slabs: Iterable[Tensor]) -> Stream:
@@ -37,16 +37,42 @@ def convolve(conv: Conv, slabs: Iterable[Tensor]) -> Stream:
     if conv.stride[0] != 1 or conv.padding[0] != reach or conv.padding_mode != "zeros":
         raise ValueError(f"only size-keeping stride-1 convolutions with zero padding can be streamed; got {conv}")
     apply = conv2d if isinstance(conv, nn.Conv2d) else conv3d
-    padding = (0, *conv.padding[1:])
-    held = None
+
+    def direct(window: Tensor) -> Tensor:
+        return apply(window, conv.weight, conv.bias, conv.stride, (0, *conv.padding[1:]), conv.dilation, conv.groups)
+
+    held, fast = None, None
+    for slab, last in _marking_the_last(slabs):
+        if held is None:
+            fast = Winograd(conv) if suits(conv, slab) else None
+            held = _zeros(slab, reach)
+        window = torch.cat([held, slab, _zeros(slab, reach)] if last else [held, slab], 2)
+        come = max(window.shape[2] - 2 * reach, 0)  # slices whose whole neighbourhood is here
+        ready = come - come % fast.pair if fast else come
+        made = [(fast or direct)(window[:, :, : ready + 2 * reach])] if ready else []
+        if last and come > ready:
+            made.append(direct(window[:, :, ready:]))
+        held = window[:, :, ready:].clone()
+        del slab, window  # nothing large may live in a stream that waits
+        while made:
+            yield made.pop(0)
+
+
+def convolve_whole(conv: Conv, x: Tensor) -> Tensor:
+    """`conv(x)`, by the faster of its two forms."""
+    return gather(convolve(conv, [x]), x.shape[2]) if suits(conv, x) and conv.padding[0] == conv.dilation[0] else conv(x)
+
+
+def _marking_the_last(slabs: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+    """Each slab and whether it is the last."""
+    waiting: list[Tensor] = []
     for slab in slabs:
-        window = torch.cat([_zeros(slab, reach) if held is None else held, slab], 2)
-        held = window[:, :, max(window.shape[2] - 2 * reach, 0) :]
-        if window.shape[2] > 2 * reach:
-            yield apply(window, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
-    if held is not None and reach:
-        window = torch.cat([held, _zeros(held, reach)], 2)
-        yield apply(window, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
+        waiting.append(slab)
+        del slab
+        if len(waiting) > 1:
+            yield waiting.pop(0), False
+    if waiting:
+        yield waiting.pop(), True
 
 
 def double(conv: TransposedConv, slabs: Iterable[Tensor]) -> Stream:
@@ -56,9 +82,11 @@ def double(conv: TransposedConv, slabs: Iterable[Tensor]) -> Stream:
     held = None
     for slab in slabs:
         window = slab if held is None else torch.cat([held, slab], 2)
-        held = window[:, :, -1:]  # output slices 2i and 2i+1 come from input slices i and i+1: the last one waits for its neighbour
+        held = window[:, :, -1:].clone()  # output slices 2i and 2i+1 come from input slices i and i+1: the last one waits for its neighbour
         if window.shape[2] > 1:
-            yield conv(window)[:, :, :-2]
+            made = conv(window)[:, :, :-2]
+            del slab, window
+            yield made
     if held is not None:
         yield conv(held)
 
@@ -90,8 +118,13 @@ def gather(slabs: Iterable[Tensor], length: int) -> Tensor:
     """The whole (B, C, length, ...) from its slabs, written into place as they come."""
     whole, start = None, 0
     for slab in slabs:
+        if slab.shape[2] == length:
+            return slab
         if whole is None:
-            whole = slab.new_empty((*slab.shape[:2], length, *slab.shape[3:]))
+            innermost = slab.dim() == 4 and not slab.is_contiguous()  # maps with channels innermost stay so
+            layout = torch.channels_last if innermost else torch.contiguous_format
+            size = (*slab.shape[:2], length, *slab.shape[3:])
+            whole = torch.empty(size, dtype=slab.dtype, device=slab.device, memory_format=layout)
         whole[:, :, start : start + slab.shape[2]] = slab
         start += slab.shape[2]
     if whole is None or start != length:
@@ -99,9 +132,9 @@ def gather(slabs: Iterable[Tensor], length: int) -> Tensor:
     return whole
 
 
-def may_stream(module: nn.Module) -> bool:
-    """Whether slabs give the whole's numbers and save memory: no batch statistics, no gradient."""
-    return not module.training and not torch.is_grad_enabled()
+def may_stream(module: nn.Module, x: Tensor) -> bool:
+    """Whether slabs give the whole's numbers and gain something: no batch statistics, no gradient, and a CPU (a GPU wants large pieces)."""
+    return not module.training and not torch.is_grad_enabled() and x.device.type == "cpu"
 
 
 def _zeros(like: Tensor, slices: int) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from wholescene.backbones.efficientnet import EfficientNet
 from wholescene.errors import InputError
 from wholescene.layers.checkpoint import run
-from wholescene.layers.slabs import Stream, convolve, each, gather, may_stream
+from wholescene.layers.resized import convolve_resized
+from wholescene.layers.slabs import Stream, convolve, convolve_whole, each, gather, may_stream
 
 
 class UpBlock(nn.Module):
@@ -34,8 +35,10 @@ class UpBlock(nn.Module):
         return self._second(self.conv2(x))
 
     def stream(self, x: Tensor, skip: Tensor, band: int) -> Stream:
-        """The same in bands of about `band` rows; eval only."""
-        inner = each(self._first, convolve(self.conv1, _joined_bands(x, skip, band)))
+        """The same in bands of about `band` rows, without the resized map; eval only."""
+        inner = each(self._first, convolve_resized(self.conv1, x, skip, band))
+        if band >= skip.shape[2]:
+            return each(lambda whole: self._second(convolve_whole(self.conv2, whole)), inner)
         return each(self._second, convolve(self.conv2, inner))
 
     def _first(self, x: Tensor) -> Tensor:
@@ -43,21 +46,6 @@ class UpBlock(nn.Module):
 
     def _second(self, x: Tensor) -> Tensor:
         return F.leaky_relu_(self.norm2(x), 0.01)
-
-
-def _joined_bands(x: Tensor, skip: Tensor, band: int) -> Stream:
-    """Bands of [x resized to the skip's size, skip], bilinear with aligned corners, without ever holding the whole."""
-    height, width = skip.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float64) * ((x.shape[2] - 1) / max(height - 1, 1))
-    above = rows.floor().clamp(max=x.shape[2] - 1)
-    weight = (rows - above).to(x.dtype).to(x.device)
-    first = above.long().to(x.device)
-    second = (first + 1).clamp(max=x.shape[2] - 1)
-    for start in range(0, height, band):
-        part = slice(start, start + band)
-        resized = torch.lerp(x[:, :, first[part]], x[:, :, second[part]], weight[part, None])
-        resized = F.interpolate(resized, (resized.shape[2], width), mode="bilinear", align_corners=True)
-        yield torch.cat([resized, skip[:, :, part]], 1)
 
 
 class Decoder2D(nn.Module):
@@ -132,8 +120,8 @@ class Decoder2D(nn.Module):
         return dict(sorted(pyramid.items()))
 
     def _band(self, skip: Tensor) -> int:
-        """Rows a band, 0 for whole maps: bands save memory only where there are several, and each costs a pass over the weights."""
-        return self.band if self.band is not None and may_stream(self) and skip.shape[2] > 4 * self.band else 0
+        """Rows a band, 0 for the plain form."""
+        return self.band if self.band is not None and may_stream(self, skip) else 0
 
 
 class UNet2D(nn.Module):

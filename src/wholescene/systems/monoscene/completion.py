@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from wholescene.errors import InputError
+from wholescene.geometry.relations import RELATIONS
 from wholescene.layers.context_prior import ContextPrior
 from wholescene.layers.head import CompletionHead
 from wholescene.layers.unet3d import UNet3D
@@ -28,7 +29,8 @@ class ContextCompletion(nn.Module):
     def __init__(self, config: MonoSceneConfig) -> None:
         """
         Raises:
-            InputError: a grid whose sides the lift and the 3D UNet do not divide, or features that are no multiple of four.
+            InputError: a grid whose sides the lift and the 3D UNet do not divide, features that are no multiple of four, or another number
+                of relations than two or four.
         """
         super().__init__()
         self.shape = config.grid.shape
@@ -38,6 +40,8 @@ class ContextCompletion(nn.Module):
             raise InputError(f"MonoScene's grid has {self.shape} voxels; each count must be a multiple of {factor * COARSEST}, at least twice that")
         if factor not in (1, 2, 4, 8) or config.features % 4:
             raise InputError(f"lift_factor must be 1, 2, 4 or 8 and features a multiple of 4; found {factor} and {config.features}")
+        if config.relations not in RELATIONS:
+            raise InputError(f"the context prior knows 2 or 4 relations; found {config.relations}")
         recompute = config.activation_checkpointing
         prior = ContextPrior(COARSEST * config.features, coarse, config.relations, activation_checkpointing=recompute)
         self.volume_net = UNet3D(config.features, prior if config.context_prior else NoContext(), activation_checkpointing=recompute)
