@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from wholescene.data.collate import collate
 from wholescene.info import Info, _Shapes, example_frame, measure_config
 from wholescene.preparation import prepare
-from wholescene.systems import config_class, create
+from wholescene.systems import config_class, create, list_systems
 from wholescene.systems.config import SystemConfig
 
 from .commanding import GRID, Run
@@ -59,8 +61,15 @@ def test_training_takes_more_than_predicting_and_small_more_than_tiny(tiny: Info
     assert tiny.multiply_adds < small.multiply_adds
 
 
-def test_info_prints_the_whole_and_its_parts(run: Run) -> None:
-    ran = run("info", "monoscene", "--size", "tiny")
+@pytest.mark.parametrize("system", list_systems())
+def test_info_prints_the_whole_and_its_parts_of_every_system(run: Run, system: str) -> None:
+    ran = run("info", system, "--size", "tiny")
     assert ran.code == 0, ran.err
-    assert "volume_net" in ran.out
+    rows = {name: int(count.replace(",", "")) for name, count in re.findall(r"(?m)^(\w+) +([\d,]+) +[\d,.]+$", ran.out)}
+    assert rows.pop("all") == sum(rows.values()) == sum(p.numel() for p in _built(system).parameters())
     assert "memory to train" in ran.out
+
+
+def _built(system: str) -> nn.Module:
+    with torch.device("meta"):
+        return create(system, config_class(system).preset("clean", "tiny"))  # type: ignore[attr-defined]
