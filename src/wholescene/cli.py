@@ -82,6 +82,10 @@ def _run(words: list[str]) -> int:
         # The reader of our output is gone (`| head`). Standard output is pointed elsewhere so that Python's own flush at exit stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "wholescene":
+            raise
+        return _refuse(f"the package {error.name} is needed and not installed here; `wholescene doctor` says what to mend")
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except (MemoryError, RuntimeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -355,3 +356,11 @@ def test_an_extra_that_is_not_installed(
         monkeypatch.setitem(sys.modules, name, None)
     says(run(*words, *([tiny_weights] if words[-1] == "--weights" else [])).sentence, module, f"wholescene[{extra}]")
     assert not list(Path().iterdir())
+
+
+def test_an_installation_without_torch(picture: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from wholescene.cli import main; sys.exit(main(sys.argv[1:]))"
+    ran = subprocess.run([sys.executable, "-c", code, "overlay", picture], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert len(ran.stderr.strip().splitlines()) == 1
+    says(ran.stderr, "torch", "wholescene doctor")
