@@ -19,6 +19,8 @@ from rich.console import Console
 import wholescene
 from wholescene.cli import app, main
 from wholescene.commands.printing import table
+from wholescene.grid import GridPlacement
+from wholescene.preparation import Preparation
 from wholescene.scene import Scene
 from wholescene.systems import config_class, create
 
@@ -303,24 +305,18 @@ def test_export_writes_what_the_suffix_says(run: Run, cases: Path, suffix: str) 
 # ---- experiments -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def kitti(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A fake SemanticKITTI with one validation and one test frame, and tiny weights for its grid."""
-    from fake_semantic_kitti import write_fake_semantic_kitti  # type: ignore[import-not-found]  # tests/ is on the path
+def _weights_for(path: Path, **fields: object) -> Path:
     from wholescene.checkpoints import native
 
-    folder = tmp_path_factory.mktemp("kitti")
-    write_fake_semantic_kitti(folder, {"08": 1, "11": 1}, pictures=False)
-    system = create("monoscene", config_class("monoscene").preset("clean", "tiny"))  # type: ignore[attr-defined]
-    native.save(folder / "w.safetensors", system, card={"name": "tiny-kitti"})
-    return folder, folder / "w.safetensors"
+    native.save(path, create("monoscene", config_class("monoscene").preset("clean", "tiny", **fields)), card={"name": "tiny"})  # type: ignore[attr-defined]
+    return path
 
 
-def test_evaluate_prints_scores_with_all_that_they_depend_on(run: Run, kitti: tuple[Path, Path]) -> None:
-    root, weights = kitti
-    ran = run("evaluate", "monoscene-semantic-kitti", "--weights", weights, "--root", root, "--out", "scores.json")
+def test_evaluate_prints_scores_with_all_that_they_depend_on(run: Run, tmp_path: Path) -> None:
+    weights = _weights_for(tmp_path / "w.safetensors", grid=GridPlacement((64, 64, 16), (0.8, 0.8, 0.4)), preparation=Preparation())
+    ran = run("evaluate", "monoscene-street-tiny", "--weights", weights, "--limit", 1, "--out", "scores.json")
     assert ran.code == 0, ran.err
-    for word in ("mIoU (semantic-kitti)", "visible", "hidden", "near", "protocol", "1 of 1", "v1.1", "tiny-kitti", "hardware", "val"):
+    for word in ("mIoU (semantic-kitti)", "visible", "hidden", "near", "protocol", "1 of 4", "data revision", "weights", "hardware", "val"):
         assert word in ran.out
     scores = json.loads(Path("scores.json").read_text())
     printed = re.search(r"completion IoU +([\d.]+)", ran.out)
@@ -328,9 +324,13 @@ def test_evaluate_prints_scores_with_all_that_they_depend_on(run: Run, kitti: tu
     assert np.isclose(float(printed[1]) / 100, scores["scores"]["all"]["iou"], atol=5e-5)
 
 
-def test_submit_writes_what_the_server_takes(run: Run, kitti: tuple[Path, Path]) -> None:
-    root, weights = kitti
-    ran = run("submit", "monoscene-semantic-kitti", "--weights", weights, "--root", root, "--out", "s.zip")
+@pytest.mark.slow  # a fake test split on the benchmark's whole grid: about 10 s
+def test_submit_writes_what_the_server_takes(run: Run, tmp_path: Path) -> None:
+    from fake_semantic_kitti import write_fake_semantic_kitti  # type: ignore[import-not-found]  # tests/ is on the path
+
+    write_fake_semantic_kitti(tmp_path, {"08": 1, "11": 1}, pictures=False)
+    weights = _weights_for(tmp_path / "w.safetensors")
+    ran = run("submit", "monoscene-semantic-kitti", "--weights", weights, "--root", tmp_path, "--out", "s.zip")
     assert ran.code == 0, ran.out + ran.err
     with zipfile.ZipFile("s.zip") as archive:
         assert archive.getinfo("sequences/11/predictions/000000.label").file_size == 2 * 256 * 256 * 32
