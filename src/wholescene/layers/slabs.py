@@ -12,8 +12,8 @@ from itertools import tee
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv3d
 
+from wholescene.layers.dense import convolve_thin
 from wholescene.layers.winograd import Conv, Winograd, suits
 
 Stream = Iterator[Tensor]
@@ -36,10 +36,9 @@ def convolve(conv: Conv, slabs: Iterable[Tensor]) -> Stream:
     reach = conv.dilation[0] * (conv.kernel_size[0] - 1) // 2
     if conv.stride[0] != 1 or conv.padding[0] != reach or conv.padding_mode != "zeros":
         raise ValueError(f"only size-keeping stride-1 convolutions with zero padding can be streamed; got {conv}")
-    apply = conv2d if isinstance(conv, nn.Conv2d) else conv3d
 
     def direct(window: Tensor) -> Tensor:
-        return apply(window, conv.weight, conv.bias, conv.stride, (0, *conv.padding[1:]), conv.dilation, conv.groups)
+        return convolve_thin(window, conv.weight, conv.bias, conv.stride, (0, *conv.padding[1:]), conv.dilation, conv.groups)
 
     held, fast = None, None
     for slab, last in _marking_the_last(slabs):

@@ -8,8 +8,9 @@ largest value.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from wholescene.layers.dense import convolve_thin, under_autocast
 
 Conv = nn.Conv2d | nn.Conv3d
 _LEAST_CHANNELS = 128  # below, the sums around the products cost what the products save
@@ -21,17 +22,10 @@ def suits(conv: Conv, x: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and not _under_autocast()
+        and not under_autocast()
         and (conv.kernel_size[0], conv.stride[0], conv.groups) == (3, 1, 1)
         and min(conv.in_channels, conv.out_channels) >= _LEAST_CHANNELS
     )
-
-
-def _under_autocast() -> bool:
-    try:
-        return torch.is_autocast_enabled("cpu")
-    except TypeError:  # before torch 2.4 the device was part of the name
-        return torch.is_autocast_cpu_enabled()
 
 
 class Winograd:
@@ -68,10 +62,11 @@ class Winograd:
     def _products(self, parts: tuple[Tensor, ...]) -> list[Tensor]:
         """The four convolutions over the other axes: each (B, C, k, d, ...) to (B, out, k, d, ...)."""
         conv = self.conv
-        apply = F.conv2d if isinstance(conv, nn.Conv2d) else F.conv3d
+        stride = (1,) * len(conv.kernel_size)
         padding, dilation = (0, *conv.padding[1:]), (1, *conv.dilation[1:])
         kept = parts[0].shape[2:4]
         if self.grouped:
             joined = torch.cat(parts, 1).flatten(2, 3)
-            return list(apply(joined, self.filters[0], None, 1, padding, dilation, 4).unflatten(2, kept).chunk(4, 1))
-        return [apply(p.flatten(2, 3), f, None, 1, padding, dilation).unflatten(2, kept) for p, f in zip(parts, self.filters, strict=True)]
+            return list(convolve_thin(joined, self.filters[0], None, stride, padding, dilation, 4).unflatten(2, kept).chunk(4, 1))
+        pairs = zip(parts, self.filters, strict=True)
+        return [convolve_thin(p.flatten(2, 3), f, None, stride, padding, dilation).unflatten(2, kept) for p, f in pairs]

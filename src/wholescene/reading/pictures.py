@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import warnings
 import zlib
@@ -96,21 +95,6 @@ def read_picture(source: str | Path | Image.Image | NDArray[Any]) -> ReadPicture
     except _BROKEN as error:
         raise InputError(f"{path} is not a picture that can be read{_looks_like(path, content)}; expected JPEG, PNG, WebP, TIFF") from error
     return _decoded(image, str(path), path.stem, path)
-
-
-def pictures_in(folder: str | Path) -> list[Path]:
-    """The files of a folder that are named like pictures, whatever the case of their suffix, with numbers in counting order (2 before 10).
-
-    Raises:
-        InputError: it is not a folder, or it holds none.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one that holds pictures")
-    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
-    if not found:
-        raise InputError(f"{folder} holds no picture; looked for files that end in {', '.join(SUFFIXES)}")
-    return sorted(found, key=lambda p: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", p.name.lower())])
 
 
 def _too_large(where: str, size: str) -> InputError:

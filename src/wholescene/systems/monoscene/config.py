@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from wholescene.errors import unknown_name
 from wholescene.grid import GridPlacement
 from wholescene.preparation import Preparation
 from wholescene.systems.config import SystemConfig, check_preset
+
+SETTINGS = ("semantic-kitti", "nyuv2")
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,13 @@ class MonoSceneConfig(SystemConfig):
             size: "full", "small" (the bundled one) or "tiny".
             setting: "semantic-kitti" (outdoors, x-y-z, 0.2 m) or "nyuv2" (indoors, x-height-y, 0.08 m).
             fields: further fields by name.
+
+        Raises:
+            InputError: a preset that does not exist, naming the nearest.
         """
         check_preset(conventions, size)
+        if setting not in SETTINGS:
+            raise unknown_name("setting of MonoScene", setting, SETTINGS)
         config = _indoors() if setting == "nyuv2" else cls(preparation=Preparation(fit="top-left"))
         if size != "full":
             config = replace(config, **_SIZES[size])
