@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from wholescene.ops.choice import reference_forced, without_autocast
 
 Shapes = Sequence[Sequence[int]]
 
-_MOST_TAPS = 2**20  # cells read at a time on a CPU: their indices and shares fit its cache
+_MOST_PLACES = 2**16  # read at a time on a CPU: their indices and shares fit its cache
 _MOST_READ = 2**24  # numbers read at a time elsewhere, and in the backward pass: 64 MiB in float32
 _HEADS_AT_ONCE = 4  # grid_sample's backward pass has one thread a map
 
@@ -68,16 +69,17 @@ def reference(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor)
 
 
 def cpu(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """The forward pass on a CPU: a bag of weighted rows of a table for every query of every head. Arguments as `reference`; no gradient."""
-    B, Q, M, L, P, A = locations.shape
+    """The forward pass on a CPU: for every query of every head a bag of weighted rows of a table, one bag a corner. Arguments as `reference`; no
+    gradient."""
+    B, Q, M, L, P, _ = locations.shape
     table, starts = _padded_table(value, shapes)
-    out = value.new_empty(B, Q, M, value.shape[3])
-    step = max(1, _MOST_TAPS // (L * P * 2**A))
-    for b in range(B):
-        for m in range(M):
-            for part in _parts(Q, step):
-                rows, shares = _taps(locations[b, part, m], weights[b, part, m], shapes, starts)
-                out[b, part, m] = F.embedding_bag(rows, table[b, m], per_sample_weights=shares, mode="sum")
+    out = value.new_zeros(B, Q, M, value.shape[3])
+    if locations.isnan().any():
+        locations = locations.nan_to_num(nan=-1.0)  # outside: what is no number reads zero
+    for b, m, part, level in product(range(B), range(M), _parts(Q, max(1, _MOST_PLACES // P)), range(L)):
+        rows, corners = _corners(locations[b, part, m, level], weights[b, part, m, level], shapes[level])
+        for step, shares in corners:
+            out[b, part, m] += F.embedding_bag(rows, table[b, m, starts[level] + step :], per_sample_weights=shares, mode="sum")
     return out
 
 
@@ -96,24 +98,20 @@ def _padded_table(value: Tensor, shapes: Shapes) -> tuple[Tensor, list[int]]:
     return torch.cat(levels, 2) if len(levels) > 1 else levels[0], starts
 
 
-def _taps(locations: Tensor, weights: Tensor, shapes: Shapes, starts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Rows of the padded table (q, L * P * 2^A) int32 and their shares, from locations (q, L, P, A) and weights (q, L, P) of one head."""
-    rows, shares = [], []
-    for level, shape in enumerate(shapes):
-        first = torch.full(weights.shape[::2], starts[level], dtype=torch.int32, device=weights.device)
-        parts, steps, stride = [weights[:, level]], [0], 1
-        for axis, cells in enumerate(reversed(tuple(shape))):
-            place = locations[:, level, :, axis] * cells + 0.5  # in padded cells, 0 and cells + 1 are zeros
-            place = torch.fmin(torch.fmax(place, place.new_zeros(())), place.new_full((), cells + 1))
-            below = place.floor()
-            first += below.int() * stride
-            above = [share * (place - below) for share in parts]
-            parts = [share - upper for share, upper in zip(parts, above, strict=True)] + above
-            steps += [step + stride for step in steps]
-            stride *= cells + 3
-        rows.append(first[..., None] + torch.tensor(steps, dtype=torch.int32, device=weights.device))
-        shares.append(torch.stack(parts, -1))
-    return torch.stack(rows, 1).flatten(1), torch.stack(shares, 1).flatten(1)
+def _corners(locations: Tensor, weights: Tensor, shape: Sequence[int]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """How places (q, P, A) of weights (q, P) read a padded map: the row of their lowest corner (q, P) int32, and for each of the 2^A corners how many
+    rows farther it lies and its share (q, P) of the weight."""
+    rows, corners, stride = None, [(0, weights)], 1
+    for axis, cells in enumerate(reversed(tuple(shape))):
+        place = (locations[..., axis] * cells).add_(0.5).clamp_(0, cells + 1)  # in padded cells; 0 and cells + 1 are zeros
+        below = place.floor()
+        place.sub_(below)
+        rows = below.int() if rows is None else rows.add_(below.int(), alpha=stride)
+        above = [(step + stride, share * place) for step, share in corners]
+        corners = [(step, share - upper) for (step, share), (_, upper) in zip(corners, above, strict=True)] + above
+        stride *= cells + 3
+    assert rows is not None
+    return rows, corners
 
 
 class _Sampling(torch.autograd.Function):

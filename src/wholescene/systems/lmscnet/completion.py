@@ -47,8 +47,12 @@ class HeightCompletion(nn.Module):
             raise InputError(f"scales are {list(config.scales)}; expected 1 and any of {list(SCALES[1:])}, each once")
         recompute = config.activation_checkpointing
         self.volume_net = HeightUNet(self.shape[self.up], activation_checkpointing=recompute)
+        # whole volumes: at this width they are small, and slabs of 8 channels take a CPU several times as long
         self.head = nn.ModuleDict(
-            {str(s): CompletionHead(1, config.head_width, config.classes, activation_checkpointing=recompute) for s in sorted(config.scales)}
+            {
+                str(scale): CompletionHead(1, config.head_width, config.classes, slab=None, activation_checkpointing=recompute)
+                for scale in sorted(config.scales)
+            }
         )
 
     def forward(self, lifted: Lifted, batch: Batch) -> Completed:
