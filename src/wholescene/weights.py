@@ -68,7 +68,7 @@ WEIGHTS = {
             file="monoscene-street-small.safetensors",
             fingerprint="",
             published="",
-            measured="",
+            measured="IoU 32.41, mIoU 13.55 on 64 held-out streets, all known voxels, absent classes count 0 (2026-11-26; benchmarks/bundled.py)",
             note="Trained on rendered streets only, so a real photo gives a rough sketch of ground, walls and large things, not a measurement.",
         ),
         WeightsCard(
