@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -132,8 +133,8 @@ def main() -> None:
     print(f"{'form':26}{'s':>8}{'x plain':>9}{'% limit':>9}{'activations GiB':>17}{'peak GiB':>10}{'same labels':>13}")
     plain: dict[str, Any] = {}
     truth = None
-    for form in FORMS:
-        labels = Path(f"/tmp/forward-{setting}.npy")
+    for form, scratch in ((form, tempfile.mkdtemp()) for form in FORMS):
+        labels = Path(scratch) / "labels.npy"
         row = _in_own_process(form, folder, labels, "bfloat16" not in form)
         found = np.load(labels)
         truth = found if truth is None else truth
