@@ -32,7 +32,7 @@ def test_other_convolutions_are_refused() -> None:
         next(convolve_resized(nn.Conv2d(5, 4, 3, padding=1, stride=2), torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 4, 4), 4))
 
 
-@pytest.mark.parametrize("channels", [128, 131])
+@pytest.mark.parametrize("channels", [16, 19])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 def test_winograds_products_give_the_convolution(channels: int, dilation: int) -> None:
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ lengths, slabs = st.integers(1, 14), st.integers(1, 15)
     kernel=st.sampled_from([1, 3, 5]),
     dilation=st.integers(1, 3),
     dims=st.sampled_from([2, 3]),
-    width=st.sampled_from([2, 128, 131]),
+    width=st.sampled_from([2, 16, 19, 128, 131]),
 )
 @settings(max_examples=60, deadline=None)
 def test_a_streamed_convolution_is_the_whole_one(length: int, slab: int, kernel: int, dilation: int, dims: int, width: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wholescene.layers.dense import convolve_thin, under_autocast
 
 Conv = nn.Conv2d | nn.Conv3d
-_LEAST_CHANNELS = 128  # below, the sums around the products cost what the products save
+_LEAST_CHANNELS = {2: 128, 3: 16}  # by spatial axes; with fewer, the sums around the products cost what the products save
 
 
 def suits(conv: Conv, x: Tensor) -> bool:
@@ -24,7 +24,7 @@ def suits(conv: Conv, x: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not under_autocast()
         and (conv.kernel_size[0], conv.stride[0], conv.groups) == (3, 1, 1)
-        and min(conv.in_channels, conv.out_channels) >= _LEAST_CHANNELS
+        and min(conv.in_channels, conv.out_channels) >= _LEAST_CHANNELS[x.dim() - 2]
     )
 
 
