@@ -29,7 +29,7 @@ def convolve_thin(
 
 
 def _falls_back(x: Tensor, weight: Tensor) -> bool:
-    return (
+    return bool(
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3] <= 20_480
