@@ -123,3 +123,18 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
     for wrong in ((value[:, 1:], shapes, locations, weights), (value, shapes * 2, locations, weights), (value, shapes, locations, weights[..., 1:])):
         with pytest.raises(InputError, match="deformable sampling wants"):
             deformable_sampling(*wrong)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_gives_the_reference_forward_and_backward(case: str) -> None:
+    value, shapes, locations, weights = forged(case)
+    inputs = [t.requires_grad_() for t in (value, locations, weights)]
+    expected = reference(value, shapes, locations, weights)
+    to_out = torch.randn_like(expected)
+    on_gpu = [t.detach().cuda().requires_grad_() for t in inputs]
+    found = deformable_sampling(on_gpu[0], shapes, *on_gpu[1:])
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-10, atol=1e-10)
+    slopes = torch.autograd.grad(expected, inputs, to_out)
+    for one, other in zip(torch.autograd.grad(found, on_gpu, to_out.cuda()), slopes, strict=True):
+        torch.testing.assert_close(one.cpu(), other, rtol=1e-10, atol=1e-10)

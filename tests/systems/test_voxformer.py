@@ -236,3 +236,11 @@ def test_what_cannot_work_is_refused() -> None:
         system(setting="completion-semantic-kitti")(collate([frame(0, np.ones(GRID.shape, bool))]))
     with pytest.raises(InputError, match="voxformer needs depth"):
         system().predict(replace(frame(), depth=None))
+
+
+def test_released_conventions_train_every_parameter() -> None:
+    model = system("exact").train()
+    batch = collate([frame(0), frame(1)])
+    sum(model.losses(model(batch), batch).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    assert model.half_2d.lift.level_embedding.grad[1:].eq(0).all()  # three rows of four are carried and never read

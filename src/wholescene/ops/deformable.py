@@ -22,7 +22,7 @@ from wholescene.ops.choice import reference_forced, without_autocast
 
 Shapes = Sequence[Sequence[int]]
 
-_MOST_PLACES = 2**16  # read at a time on a CPU: their indices and shares fit its cache
+_MOST_PLACES = 2**16  # read at a time by a thread on a CPU: their indices and shares fit its cache
 _MOST_READ = 2**24  # numbers read at a time elsewhere, and in the backward pass: 64 MiB in float32
 _HEADS_AT_ONCE = 4  # grid_sample's backward pass has one thread a map
 
@@ -76,7 +76,8 @@ def cpu(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Te
     out = value.new_zeros(B, Q, M, value.shape[3])
     if locations.isnan().any():
         locations = locations.nan_to_num(nan=-1.0)  # outside: what is no number reads zero
-    for b, m, part, level in product(range(B), range(M), _parts(Q, max(1, _MOST_PLACES // P)), range(L)):
+    most = max(1, _MOST_PLACES * torch.get_num_threads() // P)
+    for b, m, part, level in product(range(B), range(M), _parts(Q, most), range(L)):
         rows, corners = _corners(locations[b, part, m, level], weights[b, part, m, level], shapes[level])
         for step, shares in corners:
             out[b, part, m] += F.embedding_bag(rows, table[b, m, starts[level] + step :], per_sample_weights=shares, mode="sum")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wholescene.errors import InputError
 from wholescene.layers.checkpoint import run
 from wholescene.layers.deformable_attention import DeformableAttention
-from wholescene.layers.slabs import gather
+from wholescene.layers.slabs import gather, may_stream
 from wholescene.layers.voxel_attention import Seats, VoxelAttentionLayer
 from wholescene.structures import Batch, Completed, Lifted
 from wholescene.systems.voxformer.config import VoxFormerConfig
@@ -77,7 +77,8 @@ class VoxelClassifier(nn.Module):
 class EnlargedHead(nn.Module):
     """Trilinear enlargement to the output grid, then a class for every voxel, in slabs: the enlarged volume (1 GiB at full size) is never held."""
 
-    slab = 4  # slices of the output
+    slab = 1  # slices of the output at a time: on a CPU they stay in its cache
+    large_slab = 16  # with gradients and on other devices
 
     def __init__(self, config: VoxFormerConfig) -> None:
         super().__init__()
@@ -87,13 +88,13 @@ class EnlargedHead(nn.Module):
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, x, y, z) to logits (B, K, factor * x, factor * y, factor * z)."""
-        slabs = self._slabs(volume.movedim(1, -1))
+        slabs = self._slabs(volume.movedim(1, -1), self.slab if may_stream(self, volume) else self.large_slab)
         return torch.cat(list(slabs), 2) if torch.is_grad_enabled() else gather(slabs, volume.shape[2] * self.factor)
 
-    def _slabs(self, volume: Tensor) -> Iterator[Tensor]:
-        """Logits a slab of the output's first axis at a time, from (B, x, y, z, C)."""
-        for start in range(0, volume.shape[1] * self.factor, self.slab):
-            slab = enlarged(volume, 1, self.factor, self.align_corners, slice(start, start + self.slab))
+    def _slabs(self, volume: Tensor, slices: int) -> Iterator[Tensor]:
+        """Logits so many slices of the output's first axis at a time, from (B, x, y, z, C)."""
+        for start in range(0, volume.shape[1] * self.factor, slices):
+            slab = enlarged(volume, 1, self.factor, self.align_corners, slice(start, start + slices))
             yield run(self.classifier, slab, recompute=self.activation_checkpointing)
 
 
