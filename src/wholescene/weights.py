@@ -110,7 +110,7 @@ WEIGHTS = {
             file="LMSCNet.pth",
             fingerprint="2de3f12f9a96fcd5af2f26bc8ef31269ae37defd3a632239a9f4585dd0121856",
             published="IoU 55.32, mIoU 17.01, hidden test server (sequences 11-21), v1.0",
-            measured="",
+            measured="completion IoU 78.7 on one frame (08/000000) against a truth of ten sweeps, v1.1, 2026-11-26",
             note="Looks at no picture: it completes the voxels of a 64-line LiDAR sweep; those of a depth map are outside of what it has seen.",
         ),
         WeightsCard(
