@@ -139,7 +139,7 @@ WEIGHTS = {
             fingerprint="bf3b74291fc745b803d49e70b21b2e124b4cdfab71eef1838bb04ad374f694a4",
             published="",
             measured="",
-            note="Half of a system: it proposes voxels and names none; join it with the weights of stage 2.",
+            note="Half of a system: it proposes voxels and names none; join it with stage 2 (wholescene.checkpoints.voxformer.join).",
         ),
         WeightsCard(
             name="voxformer-completion-semantic-kitti",
