@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -36,6 +37,14 @@ def test_help_needs_no_torch_and_no_numpy() -> None:
     code = "import sys; from wholescene.cli import main; main(['--help']); print({'torch', 'numpy', 'PIL', 'yaml'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "set()"
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
+    code = "import os; from wholescene.cli import main; main(['systems']); print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        assert ran.stdout.splitlines()[-1] == expected
 
 
 def test_help_lists_every_command(run: Run) -> None:
