@@ -1,6 +1,6 @@
 """Deformable sampling: time and memory of the reference and of the path for the device, at the sizes of VoxFormer and Symphonies.
 
-    python benchmarks/deformable.py [--device cuda] [--backward]
+python benchmarks/deformable.py [--device cuda] [--backward]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The machine's limit for a piece of work: the sum over its operators of the larger of operations / matmul rate and bytes / copy rate.
 
-    python benchmarks/limit.py            # prints this machine's two rates
+python benchmarks/limit.py            # prints this machine's two rates
 """
 
 from __future__ import annotations

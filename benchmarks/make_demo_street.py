@@ -1,6 +1,6 @@
 """Make the street that the package carries for its demo: picture and exact truth, held out from training.
 
-    python benchmarks/make_demo_street.py SEED
+python benchmarks/make_demo_street.py SEED
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ class VoxelGrid:
         object.__setattr__(self, "T_world_grid", pose)
 
     @classmethod
-    def from_corner(
-        cls, corner: Sequence[float], shape: Sequence[int], voxel_size: float | Sequence[float], axes: str = "xyz"
-    ) -> VoxelGrid:
+    def from_corner(cls, corner: Sequence[float], shape: Sequence[int], voxel_size: float | Sequence[float], axes: str = "xyz") -> VoxelGrid:
         """An axis-aligned grid.
 
         Args:

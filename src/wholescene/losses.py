@@ -287,4 +287,3 @@ def _kind(logits: Tensor) -> torch.dtype:
 
 def _wide(logits: Tensor) -> torch.dtype:
     return torch.float32 if logits.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-

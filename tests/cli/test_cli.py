@@ -241,9 +241,7 @@ def test_overlay_and_predict_agree_on_the_share_in_view(run: Run, picture: Path,
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".npy"])
-def test_points_become_occupied_voxels(
-    run: Run, picture: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
+def test_points_become_occupied_voxels(run: Run, picture: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.setattr("wholescene.weights.load", lambda *_: Echo())
     points = np.random.default_rng(0).uniform((0, -25, -0.2, 0), (51, 25, 6, 1), (500, 4)).astype("<f4")
     file = tmp_path / f"sweep{suffix}"

@@ -64,8 +64,6 @@ def test_the_pages_build_without_a_dead_link(tmp_path: Path) -> None:
     for name in ("mkdocs.yml", "docs"):
         source = DOCS.parent / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    ran = subprocess.run(
-        [Path(sys.executable).parent / "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([Path(sys.executable).parent / "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (tmp_path / "site" / "predict" / "index.html").exists()

@@ -60,9 +60,7 @@ def test_dropping_the_offset_moves_pixels_sideways() -> None:
 
 def test_a_batch_stacks_its_frames_and_makes_each_table_once() -> None:
     picture = np.zeros((96, 160, 3), np.uint8)
-    frames = [
-        Frame(str(i), {"main": View(picture, CAMERA)}, VoxelGrid.from_corner((i, -3, 0), (4, 6, 2), 0.5)) for i in range(2)
-    ]
+    frames = [Frame(str(i), {"main": View(picture, CAMERA)}, VoxelGrid.from_corner((i, -3, 0), (4, 6, 2), 0.5)) for i in range(2)]
     batch = collate(frames)
     table = project_batch(batch, factor=2)
     assert table is project_batch(batch, factor=2)

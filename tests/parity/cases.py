@@ -1,11 +1,11 @@
 """Finding parity cases, reading what they say of their inputs, and asserting on what `forge.compare` answers.
 
-    def pytest_generate_tests(metafunc):
-        if "case" in metafunc.fixturenames:
-            metafunc.parametrize("case", find_cases(metafunc.config, lambda case: case.system == "MonoScene"), ids=str)
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", find_cases(metafunc.config, lambda case: case.system == "MonoScene"), ids=str)
 
-    def test_taps(case):
-        check(forge.compare(case.folder, {...}, whole=True), {"*.gradient": 1e-4, "*": 1e-5}, skip={"img": "compared by the picture tests"})
+def test_taps(case):
+    check(forge.compare(case.folder, {...}, whole=True), {"*.gradient": 1e-4, "*": 1e-5}, skip={"img": "compared by the picture tests"})
 """
 
 from __future__ import annotations

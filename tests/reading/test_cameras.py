@@ -204,9 +204,7 @@ def test_each_named_pose_reading_is_the_same_camera(cases: Path, tmp_path: Path,
         ("cam_to_world_opengl", 0.0, "with OpenGL axes (y up, z backward) would see 69%"),
     ],
 )
-def test_a_misread_pose_is_noticed_by_what_is_in_view(
-    cases: Path, tmp_path: Path, written_as: str, share: float, hint: str | None
-) -> None:
+def test_a_misread_pose_is_noticed_by_what_is_in_view(cases: Path, tmp_path: Path, written_as: str, share: float, hint: str | None) -> None:
     from wholescene.structures import Frame, View
     from wholescene.systems.base import share_in_view, view_notes
 

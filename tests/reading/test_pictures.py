@@ -155,9 +155,7 @@ def test_an_opaque_fourth_channel_changes_nothing() -> None:
 
 def test_ink_and_palette_show_the_same_scene(cases: Path) -> None:
     # The palette is dithered, so means over 8 x 8 pixels are compared.
-    ink, palette = (
-        read_picture(cases / name).array.reshape(16, 8, 32, 8, 3).mean((1, 3)) for name in ("B07_cmyk.jpg", "B08_palette.png")
-    )
+    ink, palette = (read_picture(cases / name).array.reshape(16, 8, 32, 8, 3).mean((1, 3)) for name in ("B07_cmyk.jpg", "B08_palette.png"))
     assert np.percentile(np.abs(ink - palette), 99) < 5
     rgb = Image.fromarray(PICTURE)
     assert np.array_equal(read_picture(rgb.convert("CMYK")).array, PICTURE)

@@ -67,9 +67,7 @@ class Variant:
             fixed = self.lite and index in (0, len(self.stages) - 1)
             return base if fixed else math.ceil(base * self.depth)
 
-        stages = tuple(
-            Stage(repeats(i, s.repeats), s.kernel, s.stride, s.expansion, channels(s.width)) for i, s in enumerate(self.stages)
-        )
+        stages = tuple(Stage(repeats(i, s.repeats), s.kernel, s.stride, s.expansion, channels(s.width)) for i, s in enumerate(self.stages))
         return (self.stem, stages, self.head) if self.lite else (channels(self.stem), stages, channels(self.head))
 
 
@@ -104,9 +102,7 @@ class SameConv2d(nn.Conv2d):
     """A convolution whose output has ceil(n / stride) rows and columns, padded as TensorFlow does: the odd pixel at the bottom and right."""
 
     def forward(self, input: Tensor) -> Tensor:
-        (top, bottom), (left, right) = (
-            _same(n, k, s) for n, k, s in zip(input.shape[-2:], self.kernel_size, self.stride, strict=True)
-        )
+        (top, bottom), (left, right) = (_same(n, k, s) for n, k, s in zip(input.shape[-2:], self.kernel_size, self.stride, strict=True))
         if top == bottom and left == right:
             return F.conv2d(input, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
         padded = F.pad(input, (left, right, top, bottom))

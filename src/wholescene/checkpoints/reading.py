@@ -105,8 +105,7 @@ def sniff(path: Path, wanted: str = "") -> bytes:
         held = re.search(rb"^size (\d+)$", head, re.MULTILINE)
         of = f" of a {int(held[1]):,}-byte file" if held else ""
         raise InputError(
-            f"{path} is a Git LFS pointer{of}, not the file itself{wanted}; run `git lfs pull` in that repository, "
-            "or download the file from its page"
+            f"{path} is a Git LFS pointer{of}, not the file itself{wanted}; run `git lfs pull` in that repository, or download the file from its page"
         )
     return head
 

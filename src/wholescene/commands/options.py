@@ -76,9 +76,7 @@ class CameraOptions:
         height_m = usual if usual is not None else height_m
         guesses = [f"height {height_m:g} m"] if self.height is None else []
         guesses += [f"pitch {pitch_deg:g} degrees"] if self.pitch is None else []
-        return camera.on_ground(
-            height_m if self.height is None else self.height, pitch_deg if self.pitch is None else self.pitch, guesses=guesses
-        )
+        return camera.on_ground(height_m if self.height is None else self.height, pitch_deg if self.pitch is None else self.pitch, guesses=guesses)
 
 
 def placement(text: str | None, base: GridPlacement) -> GridPlacement:

@@ -102,9 +102,7 @@ def _as_released(camera: Camera, grid: VoxelGrid, offset: np.ndarray, single: bo
     return affine[0, 0] * u + affine[0, 2], affine[1, 1] * v + affine[1, 2], depth  # a mirror or a crop acts on the pixel
 
 
-def project_batch(
-    batch: Batch, factor: int = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main"
-) -> ProjectionTable:
+def project_batch(batch: Batch, factor: int = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main") -> ProjectionTable:
     """The table of a whole batch on its device, made once and memoised on it.
 
     Args:

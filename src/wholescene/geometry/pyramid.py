@@ -50,9 +50,7 @@ def _pool(labels: Tensor, factor: int, rule: str) -> Tensor:
     if rule not in RULES:
         raise unknown_name("down-sampling rule", rule, RULES)
     if labels.dim() < 3 or factor < 1 or any(n % factor for n in labels.shape[-3:]):
-        raise InputError(
-            f"labels of shape {tuple(labels.shape)} have no three last axes that blocks of {factor} fill; crop or pad the grid"
-        )
+        raise InputError(f"labels of shape {tuple(labels.shape)} have no three last axes that blocks of {factor} fill; crop or pad the grid")
     lead, (X, Y, Z) = labels.shape[:-3], (n // factor for n in labels.shape[-3:])
     # Labels plus one, unknown wrapping to 0: so the counts need as many bins as there are classes, not 256.
     # One row of blocks along x at a time: (rows, factor, Y, factor, Z, factor).

@@ -62,18 +62,14 @@ def _inside(voxels: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.boo
     return np.asarray(np.all((voxels >= 0) & (voxels < np.asarray(shape)), axis=1))
 
 
-def _free(
-    clearance: NDArray[np.uint8], voxels: NDArray[np.int64], origins: NDArray[np.float64], eye: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _free(clearance: NDArray[np.uint8], voxels: NDArray[np.int64], origins: NDArray[np.float64], eye: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(N,) whether the lines from `origins`, which lie in `voxels`, to `eye` (all in voxel units) meet no occupied voxel after the first."""
     pieces = max(1, len(voxels) // _AT_ONCE)
     parts = zip(np.array_split(voxels, pieces), np.array_split(origins, pieces), strict=True)
     return np.concatenate([_walk(clearance, v, o, eye) for v, o in parts])
 
 
-def _walk(
-    clearance: NDArray[np.uint8], voxel: NDArray[np.int64], origin: NDArray[np.float64], eye: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _walk(clearance: NDArray[np.uint8], voxel: NDArray[np.int64], origin: NDArray[np.float64], eye: NDArray[np.float64]) -> NDArray[np.bool_]:
     """As `_free`, for lines that are walked together.
 
     At each step a line leaps to the point where it must leave the empty cube around it (half-width = Chebyshev clearance - 1), then crosses the

@@ -16,9 +16,7 @@ from wholescene.layers.unet3d import Upsample
 class SegmentationHead(nn.Module):
     """relu(conv 3x3x3) -> ASPP -> conv 3x3x3 to `classes` logits (MonoScene, section 3.4)."""
 
-    def __init__(
-        self, width: int, inner: int, classes: int, dilations: Sequence[int] = (1, 2, 3), *, activation_checkpointing: bool = False
-    ) -> None:
+    def __init__(self, width: int, inner: int, classes: int, dilations: Sequence[int] = (1, 2, 3), *, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.conv0 = nn.Conv3d(width, inner, 3, padding=1)
         self.aspp = ASPP(inner, dilations, activation_checkpointing=activation_checkpointing)

@@ -76,9 +76,7 @@ class Bottleneck(nn.Module):
 class Process(nn.Sequential):
     """Bottlenecks of growing dilation that keep size and width."""
 
-    def __init__(
-        self, width: int, dilations: Sequence[int] = (1, 2, 3), *, momentum: float = 0.1, activation_checkpointing: bool = False
-    ) -> None:
+    def __init__(self, width: int, dilations: Sequence[int] = (1, 2, 3), *, momentum: float = 0.1, activation_checkpointing: bool = False) -> None:
         super().__init__(*(Bottleneck(width, width // 4, dilation=d, momentum=momentum) for d in dilations))
         self.activation_checkpointing = activation_checkpointing
 

@@ -16,7 +16,7 @@ from wholescene.errors import InputError
 from wholescene.grid import VoxelGrid
 from wholescene.preparation import Preparation, prepare
 from wholescene.scene import Scene
-from wholescene.structures import Batch, Frame, Prediction, View
+from wholescene.structures import Batch, Completed, Frame, Lifted, Prediction, View
 from wholescene.systems.config import SystemConfig
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LEAST_SHARE_IN_VIEW = 0.10
 
 
 class System(nn.Module):
-    """Base of all systems. A subclass sets `Config` and writes `forward` and `losses`; `predict` is the same for all.
+    """Base of all systems. A subclass sets `Config` and writes `joints` and `losses`; `predict` is the same for all.
 
     Attributes:
         Config: the frozen dataclass that builds it.
@@ -53,8 +53,12 @@ class System(nn.Module):
         return frozenset()
 
     def forward(self, batch: Batch) -> Prediction:
-        """Logits (B, K, X, Y, Z) on the batch's grid, and what the losses want."""
-        raise InputError(f"{type(self).__name__} has no forward; a system must write one")
+        """Logits (B, K, X, Y, Z) on the batch's grid, and what the losses want. A stage of training without a volume overrides it."""
+        return Prediction.of(*self.joints(batch))
+
+    def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
+        """What the two halves make; the seam at which halves are exchanged and refinement begins."""
+        raise InputError(f"{type(self).__name__} has no joints; a system must write them")
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms, named as in the paper; their sum is what training minimises."""
@@ -119,9 +123,7 @@ class System(nn.Module):
         finally:
             self.train(was_training)
 
-    def frame_of(
-        self, picture: Picture, camera: Camera | None = None, *, right: Picture | None = None, grid: VoxelGrid | None = None
-    ) -> Frame:
+    def frame_of(self, picture: Picture, camera: Camera | None = None, *, right: Picture | None = None, grid: VoxelGrid | None = None) -> Frame:
         """A frame from an own picture: reads it, finds or guesses its camera, puts the camera on the ground and the grid before it."""
         from wholescene.reading.cameras import camera_of
         from wholescene.reading.pictures import read_picture

@@ -163,9 +163,7 @@ def load(name_or_path: str | Path) -> Study:
     return found
 
 
-def study(
-    name_or_path: str | Path | Study, out: str | Path, *, datasets: Datasets | None = None, say: Say | None = None
-) -> Outcome:
+def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datasets | None = None, say: Say | None = None) -> Outcome:
     """Train every variant with every seed, one after another; called again on the same folder it goes on where it was stopped.
 
     Seeds come first, then variants, so that a study that is stopped early has compared all variants with the seeds it got to.

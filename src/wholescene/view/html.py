@@ -38,9 +38,7 @@ _STATES = [
 _BY_CHANCE = re.compile("http|fetch|import|src=", re.IGNORECASE)  # words that mean a request; in a page that makes none, base64 must not spell them
 
 
-def write_html(
-    path: str | Path, prediction: Scene, truth: Scene | None = None, visibility: NDArray[np.uint8] | None = None
-) -> None:
+def write_html(path: str | Path, prediction: Scene, truth: Scene | None = None, visibility: NDArray[np.uint8] | None = None) -> None:
     """Write one self-contained page that shows a scene in 3D (WebGL2), with the picture, a legend and switches; a still picture without WebGL.
 
     Args:
@@ -176,5 +174,3 @@ def _short(values: NDArray[np.float64]) -> list[float]:
 
 def _segments(pairs: Lines, middle: NDArray[np.float64]) -> list[float]:
     return [x for pair in pairs for point in pair for x in _short(point - middle)]
-
-

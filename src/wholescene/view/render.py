@@ -124,9 +124,7 @@ def box_of(scenes: Sequence[Scene]) -> NDArray[np.float64]:
     return in_world(lattice, grid)
 
 
-def draw(
-    scene: Scene, size: tuple[int, int], view: str, marked: NDArray[np.bool_] | None, box: NDArray[np.float64]
-) -> Image.Image:
+def draw(scene: Scene, size: tuple[int, int], view: str, marked: NDArray[np.bool_] | None, box: NDArray[np.float64]) -> Image.Image:
     """The voxels of a scene alone, without text, in a picture of (width, height) that shows the world box (8, 3)."""
     fine = (size[0] * _FINER, size[1] * _FINER)
     viewpoint = _viewpoint(scene, view, box, fine)

@@ -23,9 +23,7 @@ class Forged:
 
     labels: LabelSet = SEMANTIC_KITTI
 
-    def __init__(
-        self, count: int, first: int = 0, poisoned: tuple[int, ...] = (), steep: tuple[int, ...] = (), blank: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, count: int, first: int = 0, poisoned: tuple[int, ...] = (), steep: tuple[int, ...] = (), blank: tuple[int, ...] = ()) -> None:
         self.seeds = list(range(first, first + count))
         self.names = [f"forged/{seed}" for seed in self.seeds]
         self.corners = {**dict.fromkeys(steep, STEEP), **dict.fromkeys(poisoned, POISON)}

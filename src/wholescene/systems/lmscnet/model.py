@@ -12,7 +12,7 @@ from wholescene import losses
 from wholescene.errors import InputError
 from wholescene.geometry.pyramid import pool_labels
 from wholescene.losses import VoxelSums
-from wholescene.structures import Batch, Prediction
+from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.lmscnet.completion import HeightCompletion, OccupancyLift, one_late
 from wholescene.systems.lmscnet.config import LMSCNetConfig
@@ -36,11 +36,10 @@ class LMSCNet(System):
         """The source of the input voxels."""
         return frozenset({self.config.source})
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Logits (B, K, X, Y, Z); in training `auxiliary` holds those of the coarser scales, "1_2", "1_4" and "1_8"."""
+    def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
+        """The voxels; logits (B, K, X, Y, Z), in training `auxiliary` with those of the coarser scales, "1_2", "1_4" and "1_8"."""
         lifted = self.half_2d(batch)
-        completed = self.half_3d(lifted, batch)
-        return Prediction.of(lifted, completed)
+        return lifted, self.half_3d(lifted, batch)
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Class-weighted cross-entropy at every scale that was made, averaged over the scales (section 3.3).

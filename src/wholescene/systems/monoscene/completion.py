@@ -45,9 +45,7 @@ class ContextCompletion(nn.Module):
         recompute = config.activation_checkpointing
         prior = ContextPrior(COARSEST * config.features, coarse, config.relations, activation_checkpointing=recompute)
         self.volume_net = UNet3D(config.features, prior if config.context_prior else NoContext(), activation_checkpointing=recompute)
-        self.head = CompletionHead(
-            config.features, config.head_width, config.classes, factor.bit_length() - 1, activation_checkpointing=recompute
-        )
+        self.head = CompletionHead(config.features, config.head_width, config.classes, factor.bit_length() - 1, activation_checkpointing=recompute)
 
     def forward(self, lifted: Lifted, batch: Batch) -> Completed:
         """Logits (B, K, X, Y, Z); `extras` holds `relation_logits` (B, R, M, N).

@@ -15,7 +15,7 @@ from wholescene.geometry.projection import project_batch
 from wholescene.geometry.pyramid import pool_labels
 from wholescene.geometry.relations import relation_targets
 from wholescene.losses import VoxelSums
-from wholescene.structures import Batch, Prediction
+from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.monoscene.completion import COARSEST, ContextCompletion
 from wholescene.systems.monoscene.config import MonoSceneConfig
@@ -34,11 +34,10 @@ class MonoScene(System):
         self.half_2d = LineOfSightLift(config)
         self.half_3d = ContextCompletion(config)
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Logits (B, K, X, Y, Z); `extras` holds `relation_logits` (B, R, M, N) unless the context prior is left out."""
+    def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
+        """Features on the lifted grid; logits, and in `extras` the `relation_logits` (B, R, M, N) unless the context prior is left out."""
         lifted = self.half_2d(batch)
-        completed = self.half_3d(lifted, batch)
-        return Prediction.of(lifted, completed)
+        return lifted, self.half_3d(lifted, batch)
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """The five terms of section 3.4, all of weight 1.

@@ -54,9 +54,7 @@ class VoxelQueries(nn.Module):
         def attention() -> DeformableAttention:
             return DeformableAttention(width, heads=config.heads, points=config.points)
 
-        self.layers = nn.ModuleList(
-            PictureAttentionLayer(attention(), width, config.feedforward, config.dropout) for _ in range(config.cross_layers)
-        )
+        self.layers = nn.ModuleList(PictureAttentionLayer(attention(), width, config.feedforward, config.dropout) for _ in range(config.cross_layers))
 
     def forward(self, features: Tensor, references: Tensor, in_view: Tensor, proposals: Tensor) -> Tensor:
         """

@@ -17,7 +17,7 @@ from wholescene.geometry.occupancy import occupancy_of_batch
 from wholescene.geometry.pyramid import pool_labels
 from wholescene.labels import UNKNOWN
 from wholescene.losses import VoxelSums
-from wholescene.structures import Batch, Prediction
+from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.voxformer.completion import VoxelCompletion
 from wholescene.systems.voxformer.config import VoxFormerConfig
@@ -57,13 +57,17 @@ class VoxFormer(System):
     def forward(self, batch: Batch) -> Prediction:
         """Logits (B, K, X, Y, Z), none in stage "proposals"; `extras` holds `proposals` (B, x, y, z) bool on the coarser grid, and where stage 1 made
         them its `proposal_logits` (B, 2, x, y, z)."""
-        proposals, extras = self._propose(batch)
-        extras["proposals"] = proposals
         if self.config.stage == "proposals":
-            return Prediction(None, extras=extras)
+            proposals, extras = self._propose(batch)
+            return Prediction(None, extras={"proposals": proposals, **extras})
+        return Prediction.of(*self.joints(batch))
+
+    def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
+        """What the proposed voxels saw; logits."""
+        proposals, extras = self._propose(batch)
         lifted = self.half_2d(replace(batch, proposals=proposals))
-        completed = self.half_3d(lifted, batch)
-        return Prediction(completed.logits, extras=extras)
+        lifted.extras |= {"proposals": proposals, **extras}
+        return lifted, self.half_3d(lifted, batch)
 
     def _propose(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, x, y, z) bool: stage 1's; where it is not built the frames' own, or the voxels of the source; and what the losses want."""
