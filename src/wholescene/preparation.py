@@ -13,7 +13,7 @@ from wholescene.camera import Camera
 from wholescene.errors import InputError
 from wholescene.structures import Frame
 
-FITS = ("none", "top-left", "focal", "resize")
+FITS = ("none", "top-left", "focal", "resize", "bottom")
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,13 @@ class Preparation:
 
     Attributes:
         fit: "none"; "top-left" (cut to `size` from the top-left corner where the picture is larger, as MonoScene does with 1220x370);
-            "resize" (stretch to `size`); "focal" (resize so that fx becomes `focal`, so that a pixel means the same angle on any camera).
-        size: (width, height) for top-left and resize.
+            "resize" (stretch to `size`); "focal" (resize so that fx becomes `focal`, so that a pixel means the same angle on any camera);
+            "bottom" (resize to the width of `size`, then keep its height at the bottom, black above and at the right where there is less; CGFormer).
+        size: (width, height) for top-left, resize and bottom.
         focal: pixels, for focal.
         most_pixels: a focal resize never makes a picture of more pixels than this.
+        corner_pixels: of "bottom": a resize by s takes pixel u to s u, as released code notes it, and not to s (u + 0.5) - 0.5, where it lies.
+        mixed_depth: of "bottom": the depth input is resized bicubically, as in released code, which mixes depths across edges.
         mean, std: per channel, of values 0..1; applied on the device.
     """
 
@@ -33,6 +36,8 @@ class Preparation:
     size: tuple[int, int] = (1220, 370)
     focal: float = 350.0
     most_pixels: int = 1_000_000
+    corner_pixels: bool = False
+    mixed_depth: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -57,6 +62,8 @@ def prepare(frame: Frame, preparation: Preparation) -> Frame:
     target = views["main"].camera
     source = frame.main.camera
     maps: dict[str, Any] = {n: _fit_map(m, source, target) for n in ("depth", "depth_target") if (m := getattr(frame, n)) is not None}
+    if preparation.fit == "bottom" and preparation.mixed_depth and frame.depth is not None:
+        maps["depth"] = _fit_bottom(frame.depth, preparation.size)
     return replace(frame, views=views, **maps)
 
 
@@ -65,6 +72,8 @@ def _fit(picture: NDArray[np.uint8], camera: Camera, preparation: Preparation) -
     if preparation.fit == "top-left":
         w, h = min(width, preparation.size[0]), min(height, preparation.size[1])
         return picture[:h, :w], camera.cropped(0, 0, w, h)
+    if preparation.fit == "bottom":
+        return _fit_bottom(picture, preparation.size), _bottom_camera(camera, preparation)
     if preparation.fit == "resize":
         size = preparation.size
     elif preparation.fit == "focal":
@@ -78,9 +87,38 @@ def _fit(picture: NDArray[np.uint8], camera: Camera, preparation: Preparation) -
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)), camera.resized(size)
 
 
+def _bottom(width: int, height: int, size: tuple[int, int]) -> tuple[float, tuple[int, int], int]:
+    """Scale, size after the resize (truncated, as released), and the row of the resized picture that becomes the first; negative: rows above it."""
+    scale = size[0] / width
+    resized = (max(1, int(width * scale)), max(1, int(height * scale)))
+    return scale, resized, resized[1] - size[1]
+
+
+def _fit_bottom(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A picture (H, W, 3) uint8 or a depth map (H, W) float32, bicubic, cut or padded with zeros to (width, height)."""
+    _, resized, top = _bottom(values.shape[1], values.shape[0], size)
+    image = Image.fromarray(values).resize(resized, Image.Resampling.BICUBIC)
+    return np.asarray(image.crop((0, top, size[0], top + size[1])))
+
+
+def _bottom_camera(camera: Camera, preparation: Preparation) -> Camera:
+    scale, resized, top = _bottom(*camera.size, preparation.size)
+    if not preparation.corner_pixels:
+        return camera.resized(resized).cropped(0, top, *preparation.size)
+    affine = np.diag([scale, scale, 1.0]) @ camera.affine
+    return replace(camera, affine=affine, now=resized).cropped(0, top, *preparation.size)
+
+
 def _fit_map(values: NDArray[np.float32], before: Camera, after: Camera) -> NDArray[np.float32]:
-    """A depth map through the same affine, nearest pixel: depths are never mixed across an edge."""
+    """A depth map through the same affine, nearest pixel: depths are never mixed across an edge; 0 where the picture was padded."""
     edit = after.affine @ np.linalg.inv(before.affine)
-    u = np.rint((np.arange(after.width) - edit[0, 2]) / edit[0, 0]).astype(np.int64)
-    v = np.rint((np.arange(after.height) - edit[1, 2]) / edit[1, 1]).astype(np.int64)
-    return values[np.clip(v, 0, before.height - 1)[:, None], np.clip(u, 0, before.width - 1)]
+    u, u_inside = _sources(after.width, edit[0, 0], edit[0, 2], before.width)
+    v, v_inside = _sources(after.height, edit[1, 1], edit[1, 2], before.height)
+    return np.where(v_inside[:, None] & u_inside, values[v[:, None], u], np.float32(0))
+
+
+def _sources(length: int, scale: float, shift: float, before: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Along one axis: the nearest pixel before the edit of each pixel after it, and whether it lay in the picture."""
+    places = (np.arange(length) - shift) / scale
+    inside = (places > -0.5 - 1e-6) & (places < before - 0.5 + 1e-6)
+    return np.clip(np.rint(places).astype(np.int64), 0, before - 1), inside
