@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wholescene.configuring import from_plain, to_plain, with_field
 from wholescene.data.config import DataConfig
 from wholescene.errors import InputError
 from wholescene.recipes.schedule import Schedule
-from wholescene.systems import config_class
+from wholescene.systems import preset, with_fields
 from wholescene.systems.config import SystemConfig
 
 
@@ -38,12 +37,7 @@ class SystemChoice:
         Raises:
             InputError: an unknown system, preset or field, with the nearest known one.
         """
-        found = config_class(self.name)
-        more = {"setting": self.setting} if self.setting else {}
-        plain = to_plain(found.preset(self.conventions, self.size, **more))  # type: ignore[attr-defined]  # every system's config has presets
-        for path, value in _leaves(self.fields):
-            plain = with_field(plain, path, value)
-        return from_plain(found, plain, f"{self.name}'s config")
+        return with_fields(preset(self.name, self.conventions, self.size, self.setting), self.fields, self.name)
 
 
 @dataclass(frozen=True)
@@ -238,12 +232,3 @@ _OURS = frozenset({
     "num_sanity_val_steps", "limit_val_batches", "limit_train_batches", "check_val_every_n_epoch", "val_check_interval",
 })  # fmt: skip
 _OURS_SAID = "budget, accumulation, clip, precision, validation, and the run's folder"
-
-
-def _leaves(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted names and values of nested mappings."""
-    found = []
-    for name, value in fields.items():
-        path = f"{prefix}{name}"
-        found += _leaves(value, f"{path}.") if isinstance(value, dict) and value else [(path, value)]
-    return found

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from wholescene.configuring import from_plain, to_plain, with_field
 from wholescene.errors import unknown_name
 
 if TYPE_CHECKING:
     from wholescene.systems.base import System
     from wholescene.systems.config import SystemConfig
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,41 @@ def system_class(name: str) -> type[System]:
     """The model class of a system."""
     row = entry(name)
     found: type[System] = getattr(importlib.import_module(f"{row.package}.model"), row.model)
+    return found
+
+
+def preset(name: str, conventions: str = "clean", size: str = "full", setting: str = "") -> SystemConfig:
+    """A system's named configuration; imports no torch.
+
+    Args:
+        name: in the table of systems.
+        conventions, size, setting: as its config's `preset` has them; an empty setting is the system's first.
+
+    Raises:
+        InputError: an unknown system or preset, with the nearest known one.
+    """
+    made: SystemConfig = config_class(name).preset(conventions, size, **({"setting": setting} if setting else {}))  # type: ignore[attr-defined]
+    return made
+
+
+def with_fields(config: C, changed: dict[str, Any], name: str) -> C:
+    """A system's config with fields changed, from plain types; nested ones as nested mappings.
+
+    Raises:
+        InputError: an unknown field or a value of the wrong kind.
+    """
+    plain = to_plain(config)
+    for path, value in _leaves(changed):
+        plain = with_field(plain, path, value)
+    return from_plain(type(config), plain, f"{name}'s config")
+
+
+def _leaves(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names and values of nested mappings."""
+    found = []
+    for name, value in nested.items():
+        path = f"{prefix}{name}"
+        found += _leaves(value, f"{path}.") if isinstance(value, dict) and value else [(path, value)]
     return found
 
 

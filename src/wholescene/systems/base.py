@@ -18,6 +18,7 @@ from wholescene.preparation import Preparation, prepare
 from wholescene.scene import Scene
 from wholescene.structures import Batch, Completed, Frame, Lifted, Prediction, View
 from wholescene.systems.config import SystemConfig
+from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses, refuse_choices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,29 +29,42 @@ LEAST_SHARE_IN_VIEW = 0.10
 
 
 class System(nn.Module):
-    """Base of all systems. A subclass sets `Config` and writes `joints` and `losses`; `predict` is the same for all.
+    """Base of all systems. A subclass sets `Config` and names its halves (`systems.halves`), or writes `joints` and `losses` itself; `predict` is
+    the same for all.
 
     Attributes:
         Config: the frozen dataclass that builds it.
         name: its name in the table of systems.
+        Lift, Completion: the classes of its 2D and 3D half, where they stand alone; None: `half_2d` and `half_3d` are its own affair.
         looks_at_picture: whether the picture changes the answer; False for what completes given voxels alone.
         card: what its weights are (name, trained on, licence, a sentence for real photos); empty for fresh weights.
     """
 
     Config: ClassVar[type[SystemConfig]]
     name: ClassVar[str]
+    Lift: ClassVar[type[Half2D] | None] = None
+    Completion: ClassVar[type[Half3D] | None] = None
     looks_at_picture: ClassVar[bool] = True
+    half_2d: Any
+    half_3d: Any
 
     def __init__(self, config: SystemConfig) -> None:
+        """
+        Raises:
+            InputError: a chosen half that cannot be had, or that does not fit the other.
+        """
         super().__init__()
         self.config = config
         self.card: dict[str, Any] = {}
         self.depth_source: Any = None
+        refuse_choices(type(self), config)
+        if self.Lift is not None and self.Completion is not None:
+            self.half_2d, self.half_3d = build_halves(type(self), config)
 
     @property
     def needs(self) -> frozenset[str]:
         """Raw inputs beside the picture that this configuration wants: "depth", "right", "past", "occupancy", "points"."""
-        return frozenset()
+        return frozenset() if self.Lift is None else self.half_2d.needs
 
     def forward(self, batch: Batch) -> Prediction:
         """Logits (B, K, X, Y, Z) on the batch's grid, and what the losses want. A stage of training without a volume overrides it."""
@@ -58,11 +72,12 @@ class System(nn.Module):
 
     def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
         """What the two halves make; the seam at which halves are exchanged and refinement begins."""
-        raise InputError(f"{type(self).__name__} has no joints; a system must write them")
+        lifted = self.half_2d(batch)
+        return lifted, self.half_3d(lifted, batch)
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        """Weighted loss terms, named as in the paper; their sum is what training minimises."""
-        raise InputError(f"{type(self).__name__} has no losses; a system must write them")
+        """Weighted loss terms of both halves, named as in the paper; their sum is what training minimises."""
+        return merge_losses(self.half_2d.losses(prediction, batch), self.half_3d.losses(prediction, batch))
 
     @property
     def device(self) -> torch.device:

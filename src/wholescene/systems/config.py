@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from wholescene.errors import InputError, unknown_name
 from wholescene.grid import GridPlacement
@@ -20,6 +20,23 @@ S = TypeVar("S", bound="SystemConfig")
 
 
 @dataclass(frozen=True)
+class HalfChoice:
+    """Another system whose half takes the place of the own one; see `systems.halves`.
+
+    Attributes:
+        system: in the table of systems.
+        conventions, size, setting: its preset; an empty setting is its first.
+        fields: further fields of its config, nested ones as nested mappings.
+    """
+
+    system: str
+    conventions: str = "clean"
+    size: str = "full"
+    setting: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SystemConfig:
     """Fields that all systems share.
 
@@ -31,7 +48,12 @@ class SystemConfig:
         camera_pitch_deg: likewise its pitch, positive down.
         class_weights: K weights of the cross-entropy; empty: 1 / ln(n + 0.001) of the label set's published voxel counts (MonoScene, section 4).
         activation_checkpointing: recompute activations in the backward pass instead of keeping them.
+        lift: the system whose 2D half takes the place of the own one.
+        completion: the system whose 3D half does.
+        joint_fields: which fields hold the width of the lifted volume and how many times coarser its grid is, for the exchange of halves.
     """
+
+    joint_fields: ClassVar[tuple[str, str]] = ("features", "lift_factor")
 
     labels: str = "semantic-kitti"
     grid: GridPlacement = field(default_factory=GridPlacement)
@@ -40,6 +62,8 @@ class SystemConfig:
     camera_pitch_deg: float = 0.0
     class_weights: tuple[float, ...] = ()
     activation_checkpointing: bool = False
+    lift: HalfChoice | None = None
+    completion: HalfChoice | None = None
 
     @property
     def label_set(self) -> LabelSet:

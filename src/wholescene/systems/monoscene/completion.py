@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from wholescene import losses
 from wholescene.errors import InputError
-from wholescene.geometry.relations import RELATIONS
+from wholescene.geometry.frustums import frustum_ids
+from wholescene.geometry.projection import project_batch
+from wholescene.geometry.pyramid import pool_labels
+from wholescene.geometry.relations import RELATIONS, relation_targets
 from wholescene.layers.context_prior import ContextPrior
 from wholescene.layers.head import CompletionHead
 from wholescene.layers.unet3d import UNet3D
-from wholescene.structures import Batch, Completed, Lifted
+from wholescene.losses import VoxelSums
+from wholescene.structures import Batch, Completed, Lifted, Prediction
+from wholescene.systems.halves import Half3D
 from wholescene.systems.monoscene.config import MonoSceneConfig
 
 COARSEST = 4  # the 3D UNet halves the lifted grid twice
@@ -23,8 +30,8 @@ class NoContext(nn.Module):
         return volume, None
 
 
-class ContextCompletion(nn.Module):
-    """3D UNet whose middle is the context relation prior, then the head at the batch's resolution."""
+class ContextCompletion(Half3D):
+    """3D UNet whose middle is the context relation prior, then the head at the batch's resolution; and the losses of section 3.4."""
 
     def __init__(self, config: MonoSceneConfig) -> None:
         """
@@ -33,11 +40,12 @@ class ContextCompletion(nn.Module):
                 of relations than two or four.
         """
         super().__init__()
-        self.shape = config.grid.shape
+        self.config, self.shape = config, config.grid.shape
+        self.width, self.factor = config.features, config.lift_factor
         factor = config.lift_factor
         coarse = tuple(n // (factor * COARSEST) for n in self.shape)
         if any(n % (factor * COARSEST) for n in self.shape) or min(coarse) < 2:
-            raise InputError(f"MonoScene's grid has {self.shape} voxels; each count must be a multiple of {factor * COARSEST}, at least twice that")
+            raise InputError(f"the grid has {self.shape} voxels; each count must be a multiple of {factor * COARSEST}, at least twice that")
         if factor not in (1, 2, 4, 8) or config.features % 4:
             raise InputError(f"lift_factor must be 1, 2, 4 or 8 and features a multiple of 4; found {factor} and {config.features}")
         if config.relations not in RELATIONS:
@@ -54,7 +62,40 @@ class ContextCompletion(nn.Module):
             InputError: a batch on a grid of another shape than the configured one.
         """
         if batch.grids[0].shape != self.shape:
-            raise InputError(f"this MonoScene was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+            raise InputError(f"this system was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
         volume, relation_logits = self.volume_net(lifted.volume)
         extras = {} if relation_logits is None else {"relation_logits": relation_logits}
         return Completed(volume, lifted.grid, self.head(volume), extras=extras)
+
+    def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """The five terms of section 3.4, all of weight 1; four where the context prior is left out.
+
+        Raises:
+            InputError: a batch without targets.
+        """
+        if prediction.logits is None or 1 not in batch.targets:
+            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
+        config, target = self.config, batch.targets[1]
+        sums = VoxelSums.of(prediction.logits, target, self._frustums(batch), config.frustum_divisions**2)
+        terms = {
+            "cross_entropy": losses.cross_entropy(sums, torch.tensor(config.weights_of_classes(), device=target.device)),
+            "semantic_affinity": losses.semantic_affinity(sums),
+            "geometric_affinity": losses.geometric_affinity(sums),
+            "frustum_proportion": losses.frustum_proportion(sums),
+        }
+        if "relation_logits" in prediction.extras:
+            relations = relation_targets(self._coarse_target(batch), config.relations)
+            terms["relation"] = losses.relation(prediction.extras["relation_logits"], relations, config.relation_epsilon)
+        return terms
+
+    def _frustums(self, batch: Batch) -> Tensor:
+        """(B, X * Y * Z) the frustum of each voxel, -1 out of view."""
+        table = project_batch(batch, 1, self.config.rounding, self.config.use_offset)
+        sizes = [camera.size for camera in batch.cameras["main"]]
+        views = zip(table.pixels, table.in_view, sizes, strict=True)
+        return torch.stack([frustum_ids(pixels, in_view, size, self.config.frustum_divisions) for pixels, in_view, size in views])
+
+    def _coarse_target(self, batch: Batch) -> Tensor:
+        """(B, x, y, z) labels at the context prior's scale: the data's own where it has them (NYUv2 pools a finer volume), else pooled."""
+        scale = self.factor * COARSEST
+        return batch.targets[scale] if scale in batch.targets else pool_labels(batch.targets[1], scale)

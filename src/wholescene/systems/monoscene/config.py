@@ -26,6 +26,7 @@ class MonoSceneConfig(SystemConfig):
         context_prior: False leaves the 3D context relation prior out (Table 4).
         head_width: channels of the full-resolution head (released: 32 outdoors, 200 indoors).
         line_of_sight_scales: 2D scales that FLoSP sums (released: 1, 2, 4, 8).
+        relation_epsilon: added to the number of a relation's examples where its weight is made (released 0; ISO 1e-5).
         frustum_divisions: local frustums along each picture axis (released 8, so 64 of them; section 3.4).
         decoder_padding: padding of the 1x1 convolution before the 2D decoder; released 1, which stretches the map by two pixels (an AdaBins quirk).
         rounding: precision at which voxels are rounded to pixels; see geometry.projection.
@@ -40,6 +41,7 @@ class MonoSceneConfig(SystemConfig):
     context_prior: bool = True
     head_width: int = 32
     line_of_sight_scales: tuple[int, ...] = (1, 2, 4, 8)
+    relation_epsilon: float = 0.0
     frustum_divisions: int = 8
     decoder_padding: int = 0
     rounding: Literal["float64", "released-kitti", "released-nyuv2"] = "float64"

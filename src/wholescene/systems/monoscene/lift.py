@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from wholescene.geometry.projection import project_batch
 from wholescene.layers.flosp import FLoSP
 from wholescene.layers.unet2d import UNet2D
 from wholescene.structures import Batch, Lifted
 from wholescene.systems.base import normalise
+from wholescene.systems.halves import Half2D
 from wholescene.systems.monoscene.config import MonoSceneConfig
 
 
-class LineOfSightLift(nn.Module):
+class LineOfSightLift(Half2D):
     """2D UNet and FLoSP: every voxel holds the sum of the features of the pixels it falls on, whatever its depth."""
 
     def __init__(self, config: MonoSceneConfig) -> None:
         super().__init__()
         self.config = config
+        self.width, self.factor = config.features, config.lift_factor
         self.encoder = UNet2D(
             config.encoder,
             config.features,
