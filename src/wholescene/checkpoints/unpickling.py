@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from wholescene.errors import InputError
+from wholescene.reading.pickles import PlainUnpickler
 
 _MOST_PICKLE = 64 * 2**20  # names and shapes of a hundred thousand tensors; more is no checkpoint
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -129,9 +130,7 @@ class _Archive:
         return self.read_storages[key]
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]  # the Python one: the C one allocates what a forged length claims
-    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}  # so does this  # noqa: RUF012
-
+class _Unpickler(PlainUnpickler):
     def __init__(self, file: Any, storages: Storages) -> None:
         super().__init__(file, encoding="utf-8")
         self.storages = storages

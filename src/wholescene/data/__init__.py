@@ -86,6 +86,24 @@ def _semantic_kitti(config: DataConfig, part: str, needs: Collection[str]) -> Da
     )
 
 
+def _nyuv2(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
+    from wholescene.data.nyuv2 import SPLITS, NYUv2
+
+    if config.root is None:
+        raise InputError("no folder is given for nyuv2; set the root to the folder that holds NYUtrain/ and NYUtest/")
+    chosen: dict[str, Any] = {"split": part} if part in SPLITS else {"names": parse_names(part)}
+    return NYUv2(config.root, **chosen, depth="depth" in needs, exclude=config.exclude)
+
+
+def _occscannet(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
+    from wholescene.data.occscannet import OccScanNet
+
+    if config.root is None:
+        raise InputError("no folder is given for occscannet; set the root to the folder that holds gathered_data/, posed_images/ and the lists")
+    options = {"lists": config.setting or "full", "protocol": config.protocol or "known", "axes": config.axes or "y-x-z"}
+    return OccScanNet(config.root, part, **options, depth="depth" in needs, exclude=config.exclude)
+
+
 def _street(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
     from wholescene.worlds.street import Streets, preset
 
@@ -100,5 +118,7 @@ DATASETS = {
         frozenset({"right", "occupancy", "points"}),
         _semantic_kitti,
     ),
+    "nyuv2": Row("NYUv2 scene completion (Silberman et al. 2012) in SSCNet's layout", frozenset({"depth"}), _nyuv2),
+    "occscannet": Row("Occ-ScanNet (Yu et al. 2024) and its mini lists", frozenset({"depth"}), _occscannet),
     "street": Row("procedural streets, made as they are asked for", frozenset({"depth"}), _street),
 }

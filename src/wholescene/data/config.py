@@ -37,10 +37,13 @@ class DataConfig:
     sequences separated by commas ("00,02"), or for procedural worlds seeds ("0..1999", both ends included, or "7,8,9").
 
     Attributes:
-        dataset: name in the table of datasets: "semantic-kitti", "street".
+        dataset: name in the table of datasets: "semantic-kitti", "nyuv2", "occscannet", "street", "room".
         root: its folder; None for worlds that are made and for a root given later.
         train, val, test: what each role takes.
-        setting: of a procedural world: "full" or "mini"; empty for its default.
+        setting: of a procedural world: "full" or "mini" (streets), "nyuv2", "occscannet" or "mini" (rooms); of Occ-ScanNet, whose lists:
+            "full", "iso-mini", "final" or "final-mini"; empty for its default.
+        protocol: of Occ-ScanNet: what becomes of unknown voxels: "known", "unknown-as-empty" or "in-view"; empty for "known".
+        axes: of Occ-ScanNet: the order of its stored targets, "y-x-z" or "x-y-z" (as ISO's loader reads them); empty for "y-x-z".
         scales: down-sampled targets to carry along (the target itself is scale 1); systems can pool what they need themselves.
         stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, every frame of any other recording.
         revision: of the volumes on disk: "v1.1" or "v1.0" (SemanticKITTI).
@@ -54,6 +57,8 @@ class DataConfig:
     val: str = "val"
     test: str = "test"
     setting: str = ""
+    protocol: str = ""
+    axes: str = ""
     scales: tuple[int, ...] = ()
     stride: int | None = None
     revision: Literal["v1.1", "v1.0"] = "v1.1"

@@ -50,7 +50,7 @@ class Remembered(TorchDataset[Frame]):
 
     def __init__(self, frames: Dataset) -> None:
         self.frames, self.names, self.labels = frames, frames.names, frames.labels
-        self.revision = getattr(frames, "revision", "")
+        self.revision, self.protocol = getattr(frames, "revision", ""), getattr(frames, "protocol", "")
         self.kept: dict[int, Frame] = {}
 
     def __len__(self) -> int:

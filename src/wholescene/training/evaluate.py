@@ -140,7 +140,7 @@ def summed_up(counts: SplitCounts, system: System | Complete, dataset: Dataset, 
     """Counts to scores with their provenance; arguments as for `evaluate`."""
     learnt = system if isinstance(system, System) else None
     provenance = {
-        "protocol": PROTOCOL,
+        "protocol": str(getattr(dataset, "protocol", "") or PROTOCOL),
         "rule for absent classes": rule,
         "dataset": type(dataset).__name__,
         "data revision": str(getattr(dataset, "revision", "") or "not stated"),
