@@ -10,10 +10,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wholescene.data.collate import collate
-from wholescene.info import Info, _Shapes, example_frame, measure_config
+from wholescene.info import Info, measure_config
 from wholescene.preparation import prepare
 from wholescene.systems import config_class, create, list_systems
 from wholescene.systems.config import SystemConfig
+from wholescene.systems.shapes import Shapes, example_frame
 
 from .commanding import GRID, Run
 
@@ -44,7 +45,7 @@ def test_memory_follows_the_lives_of_tensors() -> None:
     with torch.device("meta"):
         net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1))
     picture, plane = torch.zeros(1, 3, 50, 40), 4 * 50 * 40
-    shapes, flops = _Shapes(), FlopCounterMode(display=False)
+    shapes, flops = Shapes(), FlopCounterMode(display=False)
     with torch.no_grad(), shapes, flops:
         out = net(picture)
     assert flops.get_total_flops() / 2 == (8 * 3 * 9 + 16 * 8 * 9) * 50 * 40
