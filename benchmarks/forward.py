@@ -1,6 +1,6 @@
 """MonoScene's whole forward in one run: the machine's limit, a plain form, ours, ours in bfloat16; seconds, activation memory, same labels.
 
-    python benchmarks/forward.py [kitti|nyu] [CASE_FOLDER]
+    python benchmarks/forward.py [kitti|nyu] [CASE_FOLDER] [FORM]
 
 Weights, picture and camera are those of the recorded cases in tests/parity, whose figures of the released code stand in the last row. Each form runs
 in a process of its own, so that its peak memory is its own.
@@ -82,7 +82,9 @@ def build(form: str, folder: Path) -> tuple[Callable[[], torch.Tensor], float]:
         system = fuse_for_inference(system)
     if "bfloat16" not in form:
         return lambda: system(batch).logits, _gib(system.state_dict().values())  # type: ignore[return-value]
-    system = system.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    for parameter in system.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
     def low() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -136,7 +138,8 @@ def main() -> None:
     print(f"{'form':26}{'s':>8}{'x plain':>9}{'% limit':>9}{'activations GiB':>17}{'peak GiB':>10}{'same labels':>13}")
     plain: dict[str, Any] = {}
     truth = None
-    for form, scratch in ((form, tempfile.mkdtemp()) for form in FORMS):
+    chosen = [form for form in FORMS if len(sys.argv) < 4 or form in ("plain", sys.argv[3])]
+    for form, scratch in ((form, tempfile.mkdtemp()) for form in chosen):
         labels = Path(scratch) / "labels.npy"
         row = _in_own_process(form, folder, labels, "bfloat16" not in form)
         found = np.load(labels)

@@ -61,13 +61,14 @@ def predict(
     """
     from wholescene.commands.batches import find_pictures, names_of
     from wholescene.commands.reporting import say_what_weights_know
+    from wholescene.layers.fuse import fuse_for_inference
     from wholescene.weights import load
 
     check_device(device)
     found, skipped = find_pictures(pictures)
     given = Given(lens, grid, depth, depth_unit, depth_source, right, points, precision, steps)
     given.check(len(found))
-    system = load(weights, device)
+    system = fuse_for_inference(load(weights, device))
     given.check_for(system)
     placement(grid, system.config.grid)
     if skipped:
