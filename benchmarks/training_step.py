@@ -16,18 +16,18 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from machine import processor  # noqa: E402
+from machine import processor
 
-from wholescene.data.collate import collate  # noqa: E402
-from wholescene.info import example_frame  # noqa: E402
-from wholescene.preparation import prepare  # noqa: E402
-from wholescene.systems.monoscene.config import MonoSceneConfig  # noqa: E402
-from wholescene.systems.monoscene.model import MonoScene  # noqa: E402
+from wholescene.data.collate import collate
+from wholescene.info import example_frame
+from wholescene.preparation import prepare
+from wholescene.systems.monoscene.config import MonoSceneConfig
+from wholescene.systems.monoscene.model import MonoScene
 
 
 def main() -> None:
@@ -48,10 +48,12 @@ def main() -> None:
     terms = system.losses(system(batch), batch)
     torch.stack(list(terms.values())).sum().backward()
     optimiser.step()
+    seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"MonoScene, full, {setting}, activation checkpointing {'on' if recompute else 'off'}: {processor()}")
     print(
-        f"{time.perf_counter() - start:.1f} s a step, peak {peak:.2f} GiB of the process; "
+    said = ", ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
+    print(f"{seconds:.1f} s a step, peak {peak:.2f} GiB of the process; {said}")
         + ", ".join(f"{k} {v.item():.3f}" for k, v in terms.items())
     )
 

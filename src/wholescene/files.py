@@ -45,8 +45,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write `content` as UTF-8 under `path`, whole or not at all."""
-    write_bytes(path, content.encode())
+    """Write `content` as UTF-8 under `path`, whole or not at all. What no UTF-8 can hold (half of a file name in another encoding) becomes "?"."""
+    write_bytes(path, content.encode(errors="replace"))
 
 
 def read_bytes(path: str | Path, limit: int = 64 * 2**20, what: str = "file") -> bytes:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wholescene.backbones.loading import take_timm
 from wholescene.errors import InputError, require, unknown_name
 from wholescene.layers.checkpoint import run
 
@@ -283,15 +284,7 @@ class EfficientNet(nn.Module):
         Raises:
             InputError: a parameter of the trunk is absent or has another shape; the first ones are named.
         """
-        own = self.state_dict()
-        wrong = [n for n, t in own.items() if n not in state or state[n].shape != t.shape]
-        if wrong:
-            raise InputError(
-                f"these weights do not fit the trunk: {len(wrong)} of {len(own)} entries are absent or have another shape, "
-                f"first {', '.join(wrong[:3])}; use a timm state dict of the same `tf_` variant"
-            )
-        self.load_state_dict({n: state[n] for n in own})
-        return [n for n in state if n not in own]
+        return take_timm(self, state, "a timm state dict of the same `tf_` variant")
 
 
 def lite0_state_from_package() -> dict[str, Tensor]:

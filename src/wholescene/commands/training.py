@@ -57,9 +57,12 @@ def train(
         raise InputError(f"--resume {resume} does not exist; give the folder of a run")
     here = out if out is not None else resume if resume is not None and resume.is_dir() else Path("runs") / chosen.name
     require("lightning", "train")
+    from wholescene.training.run import is_first_process
     from wholescene.training.run import train as run
 
     trained = run(chosen, here, resume=resume if resume is None or resume != here else True, say=print)
+    if not is_first_process():
+        return
     header, *rows = trained.evaluation.table()
     table(header, rows)
     facts(
