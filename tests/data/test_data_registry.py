@@ -52,7 +52,8 @@ def test_names_and_seeds_are_parsed_as_text():
 
 def test_listing_reading_and_checking_need_no_torch():
     code = (
-        "import sys, wholescene.data, wholescene.data.config, wholescene.data.semantic_kitti, wholescene.data.check, wholescene.data.submission;"
+        "import sys, wholescene.data, wholescene.data.config, wholescene.data.semantic_kitti, wholescene.data.check, wholescene.data.submission,"
+        "wholescene.data.nyuv2, wholescene.data.occscannet, wholescene.data.check_indoor;"
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""
@@ -70,7 +71,7 @@ def test_frames_of_two_cameras_make_one_batch(fake_kitti):
 
 
 def test_every_dataset_of_the_table_says_what_it_is():
-    assert set(DATASETS) >= {"semantic-kitti", "street"}
+    assert set(DATASETS) >= {"semantic-kitti", "nyuv2", "occscannet", "street"}
     assert all(row.summary for row in DATASETS.values())
 
 

@@ -15,7 +15,7 @@ from wholescene.data.report import Findings, Report, Table
 from wholescene.errors import InputError, unknown_name
 from wholescene.labels import SEMANTIC_KITTI, UNKNOWN
 
-DATASETS = ("semantic-kitti",)
+DATASETS = ("semantic-kitti", "nyuv2", "occscannet")
 
 
 def check(
@@ -33,7 +33,7 @@ def check(
 
     Args:
         root: as `SemanticKITTI` takes it.
-        dataset: the layout; "semantic-kitti" also stands for an own recording in it.
+        dataset: the layout: "nyuv2", "occscannet", or "semantic-kitti", which also stands for an own recording in it.
         sequences: names; all that are there by default.
         stride: as `SemanticKITTI` takes it.
         most_frames: open at most that many frames of each sequence, evenly spread; None: all.
@@ -49,6 +49,8 @@ def check(
         raise unknown_name("dataset to check", dataset, DATASETS)
     if most_frames is not None and most_frames < 1:
         raise InputError(f"at most {most_frames} frames of a sequence would open none; give a positive number")
+    if dataset != "semantic-kitti":
+        return _indoors(root, dataset, most_frames, progress)
     folder = find_sequences(root)
     there = list_sequences(folder)
     for name in sequences or ():
@@ -79,6 +81,12 @@ def check(
     )
     how = "every frame opened" if most_frames is None else f"at most {most_frames} frames of a sequence opened"
     return Report(f"SemanticKITTI layout in {folder} ({how})", findings.sorted(), tables, findings.unusable())
+
+
+def _indoors(root: str | Path, dataset: str, most_frames: int | None, progress: Callable[[str, int, int], None] | None) -> Report:
+    from wholescene.data.check_indoor import check_nyuv2, check_occscannet
+
+    return (check_nyuv2 if dataset == "nyuv2" else check_occscannet)(root, most_frames, progress)
 
 
 def _spread(frames: Sequence[str], most: int | None) -> tuple[str, ...]:

@@ -115,6 +115,13 @@ def _as_bytes(text: Any, coding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*given: Any) -> bytes:
+    """Empty bytes, which protocol 2 writes as a call."""
+    if given:
+        raise _RefusedError("a call of bytes")
+    return b""
+
+
 def _path(*parts: Any) -> str:
     return "/".join(str(part) for part in parts)
 
@@ -127,6 +134,8 @@ _KNOWN: dict[tuple[str, str], Any] = {
     **{(f"{core}.multiarray", "scalar"): _Scalar for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): _Flat for core in _CORES},
     ("_codecs", "encode"): _as_bytes,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("builtins", "bytes"): _no_bytes,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("pathlib", "PosixPath"): _path,
     ("pathlib", "PurePosixPath"): _path,

@@ -1,0 +1,81 @@
+"""Every recipe for rooms runs one step: its data in the true layout, its losses, its optimiser and its schedule, at size tiny."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from fake_indoor import write_fake_nyuv2, write_fake_occscannet
+from wholescene import recipes
+from wholescene.data import open_dataset
+from wholescene.recipes import Recipe, load
+from wholescene.systems import create
+from wholescene.training.data import TrainingFrames, collate_portion
+from wholescene.training.optimising import make_optimiser
+from wholescene.training.sampler import Draw
+
+INDOORS = ("nyuv2", "occscannet", "room")
+FEW = {"nyuv2": {}, "occscannet": {}, "room": {"data.train": "0..1", "data.val": "1000000"}}
+ROOMS = [name for name in recipes.names() if load(name).data.dataset in INDOORS]
+FAST = ("monoscene-nyuv2",)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("indoors")
+    return {"nyuv2": str(write_fake_nyuv2(folder / "nyu")), "occscannet": str(write_fake_occscannet(folder / "occscannet"))}
+
+
+def shrunk(recipe: Recipe, roots: dict[str, str]) -> Recipe:
+    """The recipe at size tiny on a small picture; everything else as it is written."""
+    changes: dict[str, Any] = {"system.size": "tiny", "system.conventions": "clean", "init_from": [], "data.root": roots.get(recipe.data.dataset)}
+    changes |= FEW[recipe.data.dataset]
+    small = {**recipe.system.fields, "preparation": {"fit": "resize", "size": [160, 120]}}
+    return recipes.changed(recipe, {**changes, "system.fields": small})
+
+
+def test_there_are_recipes_for_rooms() -> None:
+    assert "monoscene-nyuv2" in ROOMS
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ROOMS])
+def test_a_recipe_for_rooms_runs_a_step(name: str, roots: dict[str, str]) -> None:
+    whole = load(name)
+    if whole.data.dataset == "room":
+        pytest.importorskip("embreex")
+    for stage in recipes.stages_of(whole):
+        recipe = shrunk(stage, roots)
+        torch.manual_seed(recipe.seed)
+        system = create(recipe.system.name, recipe.system.config())
+        assert system.config.classes == 12
+        val = open_dataset(recipe.data, "val", system.needs)
+        assert val[0].targets[1].shape == system.config.grid.shape, "the grid of the data is the system's"
+        frames = TrainingFrames(open_dataset(recipe.data, "train", system.needs), system.config.preparation, recipe.data.augment, recipe.seed)
+        portion = collate_portion([frames[Draw(0, index, 0.5)] for index in range(2)])
+        optimiser, rates = make_optimiser(system, recipe.optimiser)
+        assert all(rate > 0 for rate in rates)
+        before = {n: p.detach().clone() for n, p in system.named_parameters()}
+        system.train()
+        losses = system.losses(system(portion.batch), portion.batch)
+        total = sum(losses.values(), torch.zeros(()))
+        assert math.isfinite(total.item())
+        total.backward()
+        optimiser.step()
+        assert any(not torch.equal(before[n], p) for n, p in system.named_parameters())
+        length = recipe.budget.length
+        assert 0 < recipe.schedule.factor(length / 2, length) <= 1
+        assert recipe.schedule.factor(length, length) <= recipe.schedule.factor(length / 2, length)
+
+
+def test_monoscene_on_nyuv2_has_the_published_settings() -> None:
+    found = load("monoscene-nyuv2")
+    assert (found.optimiser.name, found.optimiser.lr, found.optimiser.weight_decay, found.optimiser.groups) == ("adamw", 1e-4, 1e-4, ())
+    assert [found.schedule.factor(epoch, 30) for epoch in (0, 19.99, 20, 29.99)] == [1, 1, pytest.approx(0.1), pytest.approx(0.1)]
+    assert (found.budget.epochs, found.batch_size, found.clip, found.precision, found.ema) == (30, 4, None, "32-true", 0)
+    assert (found.data.augment.jitter, found.data.augment.mirror) == (0.4, 0.5)
+    config = found.system.config()
+    assert config == type(config).preset("exact", "full", "nyuv2")  # type: ignore[attr-defined]
+    assert config.weights_of_classes() == (0.05, *[1.0] * 11)
