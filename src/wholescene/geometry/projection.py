@@ -15,6 +15,7 @@ from wholescene.grid import VoxelGrid
 from wholescene.structures import Batch
 
 Rounding = Literal["float64", "released-kitti", "released-nyuv2"]
+Factor = int | tuple[int, int, int]
 ROUNDINGS = ("float64", "released-kitti", "released-nyuv2")
 
 
@@ -102,12 +103,19 @@ def _as_released(camera: Camera, grid: VoxelGrid, offset: np.ndarray, single: bo
     return affine[0, 0] * u + affine[0, 2], affine[1, 1] * v + affine[1, 2], depth  # a mirror or a crop acts on the pixel
 
 
-def project_batch(batch: Batch, factor: int = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main") -> ProjectionTable:
+def locate_grid(camera: Camera, grid: VoxelGrid, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    """u, v (pixels, not rounded) and depth (metres) of each voxel centre, (N,) float64 each; u and v mean nothing where depth is not positive."""
+    return _in_float64(camera, grid, camera.offset, torch.device(device))
+
+
+def project_batch(
+    batch: Batch, factor: Factor = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main"
+) -> ProjectionTable:
     """The table of a whole batch on its device, made once and memoised on it.
 
     Args:
         batch: B frames.
-        factor: 1 for the batch's grid, s for the s times coarser one.
+        factor: 1 for the batch's grid, s for the s times coarser one; or one number an array axis.
         rounding, use_offset: as in `project_grid`.
         view: which picture.
 
@@ -125,7 +133,7 @@ def project_batch(batch: Batch, factor: int = 1, rounding: Rounding = "float64",
     return batch.once(("projection", factor, rounding, use_offset, view), make)
 
 
-def locate_batch(batch: Batch, factor: int = 1, use_offset: bool = True, view: str = "main") -> tuple[Tensor, Tensor]:
+def locate_batch(batch: Batch, factor: Factor = 1, use_offset: bool = True, view: str = "main") -> tuple[Tensor, Tensor]:
     """Where the voxel centres of a batch fall, not rounded; what is in view is for the caller to say. Made once and memoised on the batch.
 
     Args:
