@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wholescene.camera import Camera
-from wholescene.data.augment import augment, generator, jitter, mirror
+from wholescene.data.augment import augment, flip, generator, jitter, mirror
 from wholescene.data.config import Augmentation
 from wholescene.errors import InputError
 
@@ -101,3 +103,22 @@ def test_a_mirrored_depth_map_unprojects_to_the_same_points(stereo_frame):
 def test_strengths_outside_zero_to_one_are_refused(field):
     with pytest.raises(InputError, match=f"augmentation {field} is 1.5"):
         Augmentation(**{field: 1.5})
+
+
+def test_a_flip_turns_the_volumes_along_the_named_axes_and_nothing_else(stereo_frame):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 20, stereo_frame.grid.shape).astype(np.uint8)
+    frame = replace(stereo_frame, targets={1: labels}, occupancy=labels > 9, depth=None, points=None)
+    flipped = flip(frame, True, False)
+    assert np.array_equal(flipped.targets[1], labels[::-1])
+    assert np.array_equal(flipped.occupancy, labels[::-1] > 9)
+    both = flip(frame, True, True)
+    assert np.array_equal(both.targets[1], labels[::-1, ::-1])
+    assert both.grid == frame.grid
+    assert both.main.picture is frame.main.picture
+
+
+def test_a_flip_that_would_part_volume_and_points_is_refused(stereo_frame):
+    frame = replace(stereo_frame, points=np.zeros((1, 4), np.float32))
+    with pytest.raises(InputError, match=r"augment\.flip to 0"):
+        flip(frame, False, True)

@@ -102,3 +102,16 @@ def test_listing_recipes_needs_no_torch() -> None:
 )
 def test_schedules_at_the_start_a_third_two_thirds_and_the_end(schedule: Schedule, expected: list[float]) -> None:
     assert [schedule.factor(p, 6.0) for p in (0.0, 2.0, 4.0, 6.0)] == pytest.approx(expected)
+
+
+def test_lmscnet_and_voxformer_have_the_published_settings() -> None:
+    lmscnet = load("lmscnet-semantic-kitti")
+    assert (lmscnet.optimiser.name, lmscnet.optimiser.lr, lmscnet.optimiser.weight_decay, lmscnet.data.augment.flip) == ("adam", 1e-3, 0, 0.5)
+    assert [lmscnet.schedule.factor(epoch, 80) for epoch in (0, 0.9, 1, 10.5)] == [1, 1, 0.98, pytest.approx(0.98**10)]
+    first, second = recipes.stages_of(load("voxformer-semantic-kitti"))
+    assert (first.budget.epochs, second.budget.epochs) == (24, 20)
+    assert (first.system.config().stage, second.system.config().stage) == ("proposals", "both")  # type: ignore[attr-defined]
+    for stage in (first, second):
+        assert (stage.optimiser.lr, stage.optimiser.weight_decay, stage.clip, stage.batch_size) == (2e-4, 0.01, 35, 4)
+        assert stage.schedule.factor(0, 20) == pytest.approx(1 / 3, abs=1e-3)
+        assert stage.schedule.factor(20, 20) == pytest.approx(1e-3)

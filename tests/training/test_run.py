@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from dial import Forged, recipe
+from dial import Forged, ForMonoScene, recipe
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from wholescene import recipes
+from wholescene.data import open_dataset
 from wholescene.errors import InputError
 from wholescene.recipes import Group, Optimiser
 from wholescene.structures import Frame
@@ -21,6 +25,7 @@ from wholescene.systems import create
 from wholescene.training.baselines import EverythingEmpty
 from wholescene.training.data import Remembered
 from wholescene.training.evaluate import evaluate
+from wholescene.training.held_out import mean_loss
 from wholescene.training.optimising import MovingAverage, freeze, freeze_statistics, make_optimiser
 from wholescene.training.run import Trained, train
 from wholescene.weights import load
@@ -230,6 +235,34 @@ def test_remembered_frames_are_made_once_and_in_loader_processes_too() -> None:
 # ---- the recipes that the package carries ----------------------------------------------------------------------------------------
 
 
+def test_a_stage_takes_over_the_names_that_it_shares_with_the_one_before(tmp_path: Path) -> None:
+    first = _train(tmp_path / "first")
+    lines: list[str] = []
+    source = [{"source": str(first.final), "shared": True}]
+    after = _train(tmp_path / "second", say=lines.append, init_from=source, optimiser__lr=1e-9, optimiser__weight_decay=0.0)
+    before, now = load_file(first.final), load_file(after.final)
+    assert all(torch.allclose(before[name], now[name], atol=1e-6) for name in before if before[name].is_floating_point() and "running" not in name)
+    assert any("entries" in line for line in lines)
+    save_file({"elsewhere": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="share no name"):
+        _train(tmp_path / "third", init_from=[{"source": str(tmp_path / "other.safetensors"), "part": "trunk", "shared": True}])
+
+
+def test_a_stage_without_a_volume_is_judged_by_its_loss(tmp_path: Path) -> None:
+    grid = {"shape": [16, 16, 16], "voxel_size": [3.2, 3.2, 0.4]}
+    system = {"name": "voxformer", "size": "tiny", "setting": "proposals-semantic-kitti", "fields": {"grid": grid, "preparation": {"fit": "none"}}}
+    lines: list[str] = []
+    whole = recipe(system=system, data__augment__jitter=0.0, data__augment__mirror=0.0)
+    sets = {role: Supplied(ForMonoScene(2, first)) for role, first in (("train", 0), ("val", 9))}
+    made = train(whole, tmp_path / "run", datasets=sets, say=lines.append)  # type: ignore[arg-type]
+    assert made.evaluation is None
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines if "loss" in line]
+    assert len(losses) == 2
+    kept = load(made.best)
+    again = mean_loss(kept, Supplied(ForMonoScene(2, 9)))  # type: ignore[arg-type]
+    assert again == pytest.approx(min(losses), abs=1e-3)
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_parts_and_patterns_of_a_recipe_exist_in_its_system(name: str) -> None:
     found = recipes.load(name)
@@ -255,6 +288,22 @@ def test_the_smallest_street_recipe_trains_and_loads(tmp_path: Path) -> None:
     assert load(made.final).config == recipes.load("monoscene-street-tiny").system.config()
 
 
+class Supplied(Dataset[Frame]):
+    """A dataset whose frames also have the depth that another source would give."""
+
+    def __init__(self, frames: Any) -> None:
+        self.frames, self.names, self.labels = frames, frames.names, frames.labels
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Frame:
+        frame = self.frames[index]
+        height, width = frame.main.picture.shape[:2]
+        depth = np.linspace(4, 40, height * width, dtype=np.float32).reshape(height, width)
+        return replace(frame, depth=frame.depth if frame.depth is not None else depth)
+
+
 @pytest.mark.slow  # half a minute each: volumes of 256 x 256 x 32
 @pytest.mark.parametrize("name", [name for name in recipes.names() if name.endswith(("-kitti", "-small"))])
 def test_full_size_recipes_take_a_step_at_size_tiny(name: str, tmp_path: Path) -> None:
@@ -265,7 +314,12 @@ def test_full_size_recipes_take_a_step_at_size_tiny(name: str, tmp_path: Path) -
     if recipes.load(name).data.dataset == "street":
         data = {"data.train": "0", "data.val": "1", "init_from": []}
     few = {"system.size": "tiny", "budget": {"epochs": 1.0}, "batch_size": 1, "validation": {"every": None}, "workers": 0}
-    made = train(recipes.load(name, {**data, **few, "trainer.accelerator": "cpu"}), tmp_path / "run")
+    recipe = recipes.load(name, {**data, **few, "trainer.accelerator": "cpu"})
+    recipe = replace(recipe, stages=tuple(replace(s, changes={k: v for k, v in s.changes.items() if "budget" not in k}) for s in recipe.stages))
+    last = recipes.stages_of(recipe)[-1] if recipe.stages else recipe
+    needs = create(last.system.name, last.system.config()).needs
+    datasets = {role: open_dataset(recipe.data, role, needs) for role in ("train", "val")}
+    made = train(recipe, tmp_path / "run", datasets={k: Supplied(v) for k, v in datasets.items()} if "depth" in needs else datasets)
     assert made.steps == 1
     assert made.evaluation.scores["all"].voxels > 100_000
-    assert "nan" not in (tmp_path / "run/log/session-1/metrics.csv").read_text()
+    assert all("nan" not in log.read_text() for log in (tmp_path / "run").rglob("log/session-1/metrics.csv"))

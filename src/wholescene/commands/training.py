@@ -63,11 +63,12 @@ def train(
     trained = run(chosen, here, resume=resume if resume is None or resume != here else True, say=print)
     if not is_first_process():
         return
-    header, *rows = trained.evaluation.table()
-    table(header, rows)
+    if trained.evaluation is not None:
+        header, *rows = trained.evaluation.table()
+        table(header, rows)
     facts(
         [
-            *trained.evaluation.provenance.items(),
+            *(trained.evaluation.provenance.items() if trained.evaluation is not None else ()),
             ("steps", f"{trained.steps:,} in {trained.minutes:.1f} minutes"),
             ("weights", f"{trained.final} (best: {trained.best})"),
         ]

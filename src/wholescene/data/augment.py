@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from wholescene.data.config import Augmentation
+from wholescene.errors import InputError
 from wholescene.structures import Frame, View
 
 _ENHANCERS: tuple[Callable[[Image.Image], Any], ...] = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
@@ -26,8 +27,9 @@ def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 def augment(frame: Frame, augmentation: Augmentation, rng: np.random.Generator) -> Frame:
     """The frame jittered, then mirrored with the probability given; the same numbers are drawn whether or not either is switched on."""
-    jittered = jitter(frame, rng, augmentation.jitter)
-    return mirror(jittered) if rng.random() < augmentation.mirror else jittered
+    varied = jitter(frame, rng, augmentation.jitter)
+    varied = mirror(varied) if rng.random() < augmentation.mirror else varied
+    return flip(varied, *(bool(draw < augmentation.flip) for draw in rng.random(2)))
 
 
 def jitter(frame: Frame, rng: np.random.Generator, strength: float = 0.4) -> Frame:
@@ -55,6 +57,25 @@ def mirror(frame: Frame) -> Frame:
     views = {name: View(_flipped(view.picture), view.camera.mirror()) for name, view in frame.views.items()}
     maps: dict[str, Any] = {name: np.ascontiguousarray(m[:, ::-1]) for name in ("depth", "depth_target") if (m := getattr(frame, name)) is not None}
     return replace(frame, views=views, **maps)
+
+
+def flip(frame: Frame, forward: bool, left: bool) -> Frame:
+    """The frame with its volumes (occupancy, proposals, targets) turned round along the grid's forward or left axis; the grid stays where it is.
+
+    Raises:
+        InputError: a frame with depth or points, which would no longer fit the volume.
+    """
+    axes = [axis for axis, chosen in ((frame.grid.forward, forward), (frame.grid.left, left)) if chosen]
+    if not axes:
+        return frame
+    if frame.depth is not None or frame.points is not None:
+        raise InputError(f"{frame.name}: the volume cannot be flipped beside a depth map or points that stay as they are; set augment.flip to 0")
+    volumes: dict[str, Any] = {n: _turned(v, axes) for n in ("occupancy", "proposals") if (v := getattr(frame, n)) is not None}
+    return replace(frame, **volumes, targets={scale: _turned(labels, axes) for scale, labels in frame.targets.items()})
+
+
+def _turned(volume: NDArray[Any], axes: list[int]) -> NDArray[Any]:
+    return np.ascontiguousarray(np.flip(volume, tuple(axes)))
 
 
 def _enhanced(picture: NDArray[np.uint8], order: NDArray[np.int64], factors: NDArray[np.float64]) -> NDArray[np.uint8]:

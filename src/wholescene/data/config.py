@@ -17,13 +17,16 @@ class Augmentation:
     Attributes:
         jitter: brightness, contrast and saturation change by a factor within 1 - jitter .. 1 + jitter; 0 leaves pictures as they are.
         mirror: probability of a mirrored picture, 0..1.
+        flip: probability, for the volume's forward axis and again for its left axis, that occupancy and targets are turned round; 0..1. Only for
+            systems that look at no picture (LMSCNet: 0.5).
     """
 
     jitter: float = 0.4
     mirror: float = 0.5
+    flip: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("jitter", "mirror"):
+        for name in ("jitter", "mirror", "flip"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"augmentation {name} is {value:g}; expected a number from 0 to 1")

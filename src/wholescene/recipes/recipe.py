@@ -143,11 +143,14 @@ class Initial:
 
     Attributes:
         source: a weights file, the name of weights, or "lite0-package" (ImageNet weights in an installed package).
-        part: dotted name of the module that takes them; empty for the whole system.
+        part: dotted name of the module that takes them; empty for the whole system. Of one of our own files, which hold whole systems, a part
+            takes what stands there under its name.
+        shared: take the names that both have, and start the rest afresh: for a stage that builds other parts than the one before.
     """
 
     source: str
     part: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True)

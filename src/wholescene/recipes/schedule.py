@@ -14,16 +14,17 @@ class Schedule:
     """Learning rate over the run. Positions are in the unit of the budget: epochs, else steps, else minutes.
 
     Attributes:
-        kind: "constant"; "step" (times `drop` at each of `at`); "cosine" or "poly" (from 1 down to `floor` at the end of the budget).
+        kind: "constant"; "step" (times `drop` at each of `at`); "exponential" (times `drop` for every unit passed);
+            "cosine" or "poly" (from 1 down to `floor` at the end of the budget).
         at: positions of the drops, for step.
-        drop: factor at each, for step.
+        drop: factor at each, for step; for each whole unit, for exponential.
         floor: share of the learning rate that is left at the end, for cosine and poly.
         power: of the remaining share of the budget, for poly.
         warm_up: length of a straight rise at the start; 0 for none.
         warm_up_from: share of the learning rate at which the rise begins.
     """
 
-    kind: Literal["constant", "step", "cosine", "poly"] = "constant"
+    kind: Literal["constant", "step", "exponential", "cosine", "poly"] = "constant"
     at: tuple[float, ...] = ()
     drop: float = 0.1
     floor: float = 0.0
@@ -54,6 +55,8 @@ class Schedule:
             return self.warm_up_from + (1 - self.warm_up_from) * position / self.warm_up
         if self.kind == "step":
             return self.drop ** sum(position >= drop_at for drop_at in self.at)
+        if self.kind == "exponential":
+            return self.drop ** math.floor(position)
         left = 1 - min(1.0, (position - self.warm_up) / max(length - self.warm_up, 1e-9))
         if self.kind == "cosine":
             return self.floor + (1 - self.floor) * (1 - math.cos(math.pi * left)) / 2

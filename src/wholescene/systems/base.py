@@ -66,6 +66,11 @@ class System(nn.Module):
         """Raw inputs beside the picture that this configuration wants: "depth", "right", "past", "occupancy", "points"."""
         return frozenset() if self.Lift is None else self.half_2d.needs
 
+    @property
+    def completes(self) -> bool:
+        """Whether this configuration makes a volume; False for a stage of training that ends before it."""
+        return True
+
     def forward(self, batch: Batch) -> Prediction:
         """Logits (B, K, X, Y, Z) on the batch's grid, and what the losses want. A stage of training without a volume overrides it."""
         return Prediction.of(*self.joints(batch))

@@ -13,6 +13,7 @@ from wholescene.data import Dataset
 from wholescene.metrics import SplitCounts
 from wholescene.training.checkpoint_files import list_checkpoints, path_of
 from wholescene.training.evaluate import SPLITS, count
+from wholescene.training.held_out import mean_loss
 from wholescene.training.module import TrainingModule
 from wholescene.training.run import Say
 
@@ -61,6 +62,8 @@ class Counting(_AfterStep):
 class Validating(_AfterStep):
     """Scores the model (its moving average, if there is one) when due and at the end, and hands the best to `keep`.
 
+    The best has the highest mIoU, or the lowest loss where the system makes no volume.
+
     Args:
         frames: of the validation part.
         classes: K, with empty.
@@ -88,23 +91,36 @@ class Validating(_AfterStep):
         due = every is not None and self._position // every > before // every
         if _agreed(trainer, module, due) and not module.finished:
             with module.progress.paused(), module.averaged():
-                self._look_for_best(trainer, module, self._count(trainer, module, frames=module.recipe.validation.frames))
+                self._look_for_best(trainer, module, self._judged(trainer, module, module.recipe.validation.frames))
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         if module.finished:
+            some = module.recipe.validation.frames  # the best is found on the same frames all along
             with module.progress.paused(), module.averaged():
-                counts = self._count(trainer, module, by=tuple(SPLITS))
-                some = module.recipe.validation.frames  # the best is found on the same frames all along
-                self._look_for_best(trainer, module, counts if some is None else self._count(trainer, module, frames=some))
+                counts = self._count(trainer, module, by=tuple(SPLITS)) if module.system.completes else None
+                self._look_for_best(trainer, module, self._judged(trainer, module, some, counts if some is None else None))
                 self.keep("final")
-                self.finish(counts)
+                if counts is not None:
+                    self.finish(counts)
 
-    def _look_for_best(self, trainer: pl.Trainer, module: TrainingModule, counts: SplitCounts) -> None:
-        progress, scores = module.progress, counts["all"].compute()
+    def _judged(self, trainer: pl.Trainer, module: TrainingModule, frames: int | None, counts: SplitCounts | None = None) -> float:
+        """What the best has most of: mIoU, or minus the loss; told and logged."""
+        step, some = f"step {module.progress.steps}", frames or len(self.frames)
+        if not module.system.completes:
+            forward: Any = trainer.strategy.validation_step
+            loss = mean_loss(module.system, self.frames, frames=frames, workers=module.recipe.workers, forward=forward)
+            log(trainer, module, {"val/loss": loss})
+            self.say(f"{step}: loss {loss:.4f} ({some} validation frames)")
+            return -loss
+        scores = (counts or self._count(trainer, module, frames=frames))["all"].compute()
         log(trainer, module, {"val/mIoU": scores.miou, "val/IoU": scores.iou})
-        self.say(f"step {progress.steps}: mIoU {scores.miou:.2%}, IoU {scores.iou:.2%} ({scores.frames} validation frames)")
-        if trainer.strategy.broadcast(progress.best is None or scores.miou >= progress.best or not self.best.exists()):
-            progress.best, progress.best_step = scores.miou, progress.steps
+        self.say(f"{step}: mIoU {scores.miou:.2%}, IoU {scores.iou:.2%} ({scores.frames} validation frames)")
+        return scores.miou
+
+    def _look_for_best(self, trainer: pl.Trainer, module: TrainingModule, score: float) -> None:
+        progress = module.progress
+        if trainer.strategy.broadcast(progress.best is None or score >= progress.best or not self.best.exists()):
+            progress.best, progress.best_step = score, progress.steps
             self.keep("best")
 
     def _count(self, trainer: pl.Trainer, module: TrainingModule, **more: Any) -> SplitCounts:

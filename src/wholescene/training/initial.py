@@ -34,15 +34,17 @@ def initialise(system: System, initial: Sequence[Initial]) -> list[str]:
 def _fill(system: System, one: Initial) -> str:
     part = _part(system, one.part)
     what = one.part or "the whole system"
-    if one.part == "":
-        state = _system_state(one.source)
-    else:
-        state = _file_state(one.source)
+    state = _system_state(one.source) if one.part == "" else _part_state(one.source, one.part)
     take: Any = getattr(part, "load_timm", None)
     if take is not None:
         take(state)
         return f"{what} starts from {one.source}"
     own = {name: tuple(value.shape) for name, value in part.state_dict().items()}
+    if one.shared:
+        state = {name: value for name, value in state.items() if name in own}
+        own = {name: shape for name, shape in own.items() if name in state}
+        if not own:
+            raise InputError(f"init_from: {one.source} and {what} of {system.name} share no name, so nothing would start from it; is it another?")
     given = {name: tuple(value.shape) for name, value in state.items()}
     wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
     if wrong:
@@ -50,8 +52,8 @@ def _fill(system: System, one: Initial) -> str:
             f"init_from: {one.source} does not fit {what}: {len(wrong)} of {len(own)} names or shapes differ, first {wrong[0]} "
             f"({given.get(wrong[0], 'not in the file')} in the file, {own.get(wrong[0], 'not there')} in the system); is it another size?"
         )
-    part.load_state_dict(state)
-    return f"{what} starts from {one.source}"
+    part.load_state_dict(state, strict=not one.shared)
+    return f"{what} starts from {one.source}" + (f" ({len(own)} of {len(part.state_dict())} entries; the rest is fresh)" if one.shared else "")
 
 
 def _part(system: System, name: str) -> nn.Module:
@@ -66,6 +68,13 @@ def _system_state(source: str) -> dict[str, Tensor]:
     from wholescene.weights import load
 
     return load(source).state_dict()
+
+
+def _part_state(source: str, part: str) -> dict[str, Tensor]:
+    """The state of a part: the file's, or of one of our own files, which hold a whole system, what it has under the part's name."""
+    state = _file_state(source)
+    inside = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
+    return inside or state
 
 
 def _file_state(source: str) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ class Progress:
         frames: of the stream that are done: epoch and place in it follow.
         parts: of steps worked through by each process; seeds what is random inside the system.
         seconds: of training, without validation and checkpoints.
-        best: the highest mIoU of a validation so far, 0..1.
+        best: the highest mIoU of a validation so far, 0..1; minus the lowest loss of a system that makes no volume.
         best_step: when.
     """
 

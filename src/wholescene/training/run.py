@@ -38,7 +38,7 @@ class Trained:
     Attributes:
         folder: of the run, or of its last stage.
         final, best: weights files.
-        evaluation: of the final weights on all validation frames.
+        evaluation: of the final weights on all validation frames; None of a stage that makes no volume.
         steps: of the optimiser.
         minutes: of training.
     """
@@ -46,7 +46,7 @@ class Trained:
     folder: Path
     final: Path
     best: Path
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     steps: int
     minutes: float
 
@@ -86,7 +86,7 @@ def train(
     for stage in recipes.stages_of(recipe):
         speak(f"stage {stage.name}")
         folder = out / stage.name.rpartition("/")[2]
-        before = (Initial(str(trained.final)),) if trained else ()
+        before = (Initial(str(trained.final), shared=True),) if trained else ()
         stage = replace(stage, init_from=(*before, *stage.init_from))
         trained = Session(stage, folder, datasets, speak).go(folder if source else None)
     assert trained is not None

@@ -127,7 +127,8 @@ class Session:
             summed_up(counts, module.system, datasets["val"], "semantic-kitti", about).save(self.folder / SCORES)
 
     def _trained(self, progress: Progress) -> Trained:
-        scores = Evaluation.load(self.folder / SCORES)
+        path = self.folder / SCORES
+        scores = Evaluation.load(path) if path.exists() else None
         return Trained(self.folder, self.folder / FINAL, self.folder / BEST, scores, progress.steps, progress.seconds / 60)
 
     # ---- going on ---------------------------------------------------------------------------------------------------------------

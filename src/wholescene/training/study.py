@@ -187,7 +187,12 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
             _check_same(recipe, folder)
             speak(f"{variant}, seed {seed}")
             trained[variant].append(train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
-    return Outcome(found, tuple(Runs(v, tuple(t.evaluation for t in ts), tuple(t.steps for t in ts)) for v, ts in trained.items()))
+    if any(t.evaluation is None for ts in trained.values() for t in ts):
+        raise InputError(
+            f"study {found.name}: a variant ends without a volume, so there is no score to compare; let its last stage be a whole system"
+        )
+    runs = (Runs(v, tuple(t.evaluation for t in ts if t.evaluation), tuple(t.steps for t in ts)) for v, ts in trained.items())
+    return Outcome(found, tuple(runs))
 
 
 class _Shared:
