@@ -19,7 +19,7 @@ from wholescene.errors import InputError
 from wholescene.geometry.pyramid import pool_labels
 from wholescene.grid import GridPlacement
 from wholescene.structures import Batch, Frame, View
-from wholescene.systems.voxformer.completion import EnlargedHead, VoxelTransformer
+from wholescene.systems.voxformer.completion import EnlargedHead, VoxelCompletion
 from wholescene.systems.voxformer.config import VoxFormerConfig
 from wholescene.systems.voxformer.model import VoxFormer
 
@@ -173,7 +173,7 @@ def test_parts_and_slabs_leave_the_numbers(conventions: str) -> None:
 
 def readers(conventions: str, direction: tuple[int, ...]) -> set[tuple[int, ...]]:
     """Which voxels of 8 x 8 x 4 change when voxel (4, 4, 2) does, in one layer whose heads all look one cell in a direction (last axis first)."""
-    model = VoxelTransformer(config(conventions, points=1)).eval()
+    model = VoxelCompletion(config(conventions, points=1)).volume_net.eval()
     layer = model.layers[0]
     with torch.no_grad():
         layer.attention.sampling_offsets.bias.copy_(torch.tensor(direction).repeat(layer.attention.sampling_offsets.out_features // len(direction)))

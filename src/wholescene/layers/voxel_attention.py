@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from wholescene.layers.checkpoint import run
 from wholescene.layers.deformable_attention import DeformableAttention, FeedForward
 
 
@@ -115,3 +117,62 @@ class VoxelAttentionLayer(PostNormLayer):
         queries = torch.cat([voxels, seated], -1) if self.attention.groups == 2 else seated
         references = seats.references(flat)[None, :, None].expand(len(voxels), -1, -1, -1)
         return self.settle(voxels, self.attention.output_proj(self.attention.read(queries, references, projected, [seats.shape])))
+
+
+class VoxelTransformer(nn.Module):
+    """Layers of deformable self-attention over all voxels, proposed or not, with learned positions."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        points: int,
+        hidden: int,
+        dropout: float,
+        neighbours: Literal["volume", "folded"] = "volume",
+        queues: int = 1,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """
+        Args:
+            shape: (X, Y, Z) voxels.
+            width: channels of the volume.
+            layers, heads, points: of the attention; points a head.
+            hidden: channels inside the feed-forwards.
+            dropout: in training.
+            neighbours: who a voxel sees: its neighbours in the "volume", or in the "folded" image of the released systems.
+            queues: groups of points on the same values (`DeformableAttention.groups`).
+            activation_checkpointing: makes each layer's activations again in the backward pass.
+        """
+        super().__init__()
+        self.activation_checkpointing = activation_checkpointing
+        cells = folded(shape) if neighbours == "folded" else shape
+        self.seats = Seats(cells, width)
+
+        def attention() -> DeformableAttention:
+            return DeformableAttention(width, heads=heads, points=points, axes=len(cells), groups=queues, query_width=queues * width)
+
+        self.layers = nn.ModuleList(VoxelAttentionLayer(attention(), width, hidden, dropout) for _ in range(layers))
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) to the same."""
+        voxels = volume.flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            voxels = run(layer, voxels, self.seats, recompute=self.activation_checkpointing)
+        return voxels.transpose(1, 2).unflatten(2, volume.shape[2:])
+
+
+def folded(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Rows and columns of the image that the released VoxFormer and CGFormer make of a volume's voxels in flat order: whole columns of voxels lie
+    side by side, as many as make it most nearly square (512 x 512 for 128 x 128 x 16).
+
+    >>> folded((128, 128, 16)), folded((16, 16, 8))
+    ((512, 512), (64, 32))
+    """
+    X, Y, Z = shape
+    side = (X * Y * Z) ** 0.5
+    columns = min((Z * n for n in range(1, Y + 1) if Y % n == 0), key=lambda width: abs(width - side))
+    return X * Y * Z // columns, columns

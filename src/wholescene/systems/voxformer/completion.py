@@ -10,51 +10,10 @@ from torch import Tensor, nn
 
 from wholescene.errors import InputError
 from wholescene.layers.checkpoint import run
-from wholescene.layers.deformable_attention import DeformableAttention
 from wholescene.layers.slabs import gather, may_stream
-from wholescene.layers.voxel_attention import Seats, VoxelAttentionLayer
+from wholescene.layers.voxel_attention import VoxelTransformer
 from wholescene.structures import Batch, Completed, Lifted
 from wholescene.systems.voxformer.config import VoxFormerConfig
-
-
-def folded(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Rows and columns of the image that released VoxFormer makes of a volume's voxels in flat order: whole columns of voxels lie side by side,
-    as many as make it most nearly square (512 x 512 for 128 x 128 x 16).
-
-    >>> folded((128, 128, 16)), folded((16, 16, 8))
-    ((512, 512), (64, 32))
-    """
-    X, Y, Z = shape
-    side = (X * Y * Z) ** 0.5
-    columns = min((Z * n for n in range(1, Y + 1) if Y % n == 0), key=lambda width: abs(width - side))
-    return X * Y * Z // columns, columns
-
-
-class VoxelTransformer(nn.Module):
-    """Layers of deformable self-attention over all voxels, proposed or not, with learned positions."""
-
-    def __init__(self, config: VoxFormerConfig) -> None:
-        super().__init__()
-        self.activation_checkpointing = config.activation_checkpointing
-        shape = folded(config.lifted_shape) if config.neighbours == "folded" else config.lifted_shape
-        self.seats = Seats(shape, config.features)
-
-        def attention() -> DeformableAttention:
-            return DeformableAttention(
-                config.features, heads=config.heads, points=config.points, axes=len(shape),
-                groups=config.queues, query_width=config.queues * config.features,
-            )  # fmt: skip
-
-        self.layers = nn.ModuleList(
-            VoxelAttentionLayer(attention(), config.features, config.feedforward, config.dropout) for _ in range(config.self_layers)
-        )
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """(B, C, X, Y, Z) to the same."""
-        voxels = volume.flatten(2).transpose(1, 2)
-        for layer in self.layers:
-            voxels = run(layer, voxels, self.seats, recompute=self.activation_checkpointing)
-        return voxels.transpose(1, 2).unflatten(2, volume.shape[2:])
 
 
 class VoxelClassifier(nn.Module):
@@ -117,7 +76,10 @@ class VoxelCompletion(nn.Module):
     def __init__(self, config: VoxFormerConfig) -> None:
         super().__init__()
         self.shape = config.grid.shape
-        self.volume_net = VoxelTransformer(config)
+        self.volume_net = VoxelTransformer(
+            config.lifted_shape, config.features, layers=config.self_layers, heads=config.heads, points=config.points, hidden=config.feedforward,
+            dropout=config.dropout, neighbours=config.neighbours, queues=config.queues, activation_checkpointing=config.activation_checkpointing,
+        )  # fmt: skip
         self.head = EnlargedHead(config)
 
     def forward(self, lifted: Lifted, batch: Batch) -> Completed:
