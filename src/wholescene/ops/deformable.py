@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError
-from wholescene.ops.choice import reference_forced, without_autocast
+from wholescene.ops.choice import reference_forced, triton_path, without_autocast
 
 Shapes = Sequence[Sequence[int]]
 
@@ -126,6 +126,9 @@ class _Sampling(torch.autograd.Function):
             return value.new_empty(*locations.shape[:3], value.shape[3])
         if value.device.type == "cpu":
             return cpu(value, shapes, locations, weights)
+        fast = triton_path("deformable", value)
+        if fast is not None:
+            return fast.forward(value, shapes, locations, weights)  # type: ignore[no-any-return]
         out = value.new_empty(*locations.shape[:3], value.shape[3])
         for heads, queries in _blocks(value, locations):
             out[:, queries, heads] = reference(value[:, :, heads], shapes, locations[:, queries, heads], weights[:, queries, heads])
@@ -139,6 +142,10 @@ class _Sampling(torch.autograd.Function):
         to_value, to_locations, to_weights = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in given)
         if value.is_meta:
             return to_value, None, to_locations, to_weights
+        fast = triton_path("deformable", value)
+        if fast is not None:
+            found = fast.backward(value, ctx.shapes, locations, weights, to_out)
+            return found[0], None, found[1], found[2]
         for heads, queries in _blocks(value, locations):
             with torch.enable_grad():
                 parts = [t.detach().requires_grad_() for t in (value[:, :, heads], locations[:, queries, heads], weights[:, queries, heads])]
