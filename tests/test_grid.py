@@ -77,6 +77,9 @@ def test_a_coarser_grid_is_the_same_box_of_means() -> None:
     assert np.allclose(coarse.centres(), grid.centres().reshape(2, 2, 4, 2, 1, 2, 3).mean((1, 3, 5)))
     with pytest.raises(InputError, match="multiple of 4"):
         grid.coarser(4)
+    flat = grid.coarser((2, 1, 1))
+    assert (flat.shape[0], flat.shape[1:]) == (grid.shape[0] // 2, grid.shape[1:])
+    np.testing.assert_allclose(flat.extent, grid.extent)
 
 
 def test_a_moved_grid_carries_its_voxels_along() -> None:

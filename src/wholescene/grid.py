@@ -128,15 +128,17 @@ class VoxelGrid:
         index = np.floor(local / np.asarray(self.voxel_size)).astype(np.int64)
         return index, np.all((index >= 0) & (index < np.asarray(self.shape)), axis=-1)
 
-    def coarser(self, factor: int) -> VoxelGrid:
-        """The same box in voxels `factor` times as large.
+    def coarser(self, factor: int | tuple[int, int, int]) -> VoxelGrid:
+        """The same box in voxels `factor` times as large, on every axis or on each its own times.
 
         Raises:
             InputError: the factor does not divide the shape.
         """
-        if factor < 1 or any(n % factor for n in self.shape):
+        factors = (factor,) * 3 if isinstance(factor, int) else factor
+        if min(factors) < 1 or any(n % f for n, f in zip(self.shape, factors, strict=True)):
             raise InputError(f"a grid of {self.shape} voxels cannot be made {factor} times coarser; every count must be a multiple of {factor}")
-        return VoxelGrid(tuple(n // factor for n in self.shape), tuple(s * factor for s in self.voxel_size), self.T_world_grid)  # type: ignore[arg-type]
+        shape = tuple(n // f for n, f in zip(self.shape, factors, strict=True))
+        return VoxelGrid(shape, tuple(s * f for s, f in zip(self.voxel_size, factors, strict=True)), self.T_world_grid)  # type: ignore[arg-type]
 
     def moved(self, T_new_old: NDArray[Any]) -> VoxelGrid:
         """The same box in another world frame, given the rigid transform from the old world to the new one."""

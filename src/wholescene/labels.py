@@ -90,6 +90,28 @@ SEMANTIC_KITTI = LabelSet(
     ),
 )  # fmt: skip
 
+KITTI_360 = LabelSet(
+    name="kitti-360",
+    names=(
+        "empty", "car", "bicycle", "motorcycle", "truck", "other-vehicle", "person", "road", "parking", "sidewalk", "other-ground", "building",
+        "fence", "vegetation", "terrain", "pole", "traffic-sign", "other-structure", "other-object",
+    ),
+    colours=(
+        (0, 0, 0), (100, 150, 245), (100, 230, 245), (30, 60, 150), (80, 30, 180), (0, 0, 255), (255, 30, 30), (255, 0, 255), (255, 150, 255),
+        (75, 0, 75), (175, 0, 75), (255, 200, 0), (255, 120, 50), (0, 175, 0), (150, 240, 80), (255, 240, 150), (255, 0, 0), (255, 150, 0),
+        (50, 255, 255),
+    ),
+    raw={
+        0: 0, 10: 1, 252: 1, 11: 2, 15: 3, 18: 4, 258: 4, 13: 5, 16: 5, 20: 5, 256: 5, 257: 5, 259: 5, 30: 6, 254: 6, 40: 7, 60: 7, 44: 8,
+        48: 9, 49: 10, 50: 11, 51: 12, 70: 13, 72: 14, 80: 15, 81: 16, 52: 17, 99: 18,
+    },
+    inverse=(0, 10, 11, 15, 18, 20, 30, 40, 44, 48, 49, 50, 51, 70, 72, 80, 81, 52, 99),
+    voxels=(
+        2264087502, 20098728, 104972, 96297, 1149426, 4051087, 125103, 105540713, 16292249, 45297267, 14454132, 110397082, 6766219, 295883213,
+        50037503, 1561069, 406330, 30516166, 1950115,
+    ),
+)  # fmt: skip
+
 NYUV2 = LabelSet(
     name="nyuv2",
     names=("empty", "ceiling", "floor", "wall", "window", "chair", "bed", "sofa", "table", "tvs", "furniture", "objects"),
@@ -104,7 +126,7 @@ NYUV2 = LabelSet(
     voxels=(43744234, 80205, 1070052, 905632, 116952, 180994, 436852, 279714, 254611, 28247, 1805949, 850724),
 )  # fmt: skip
 
-_LABEL_SETS = {s.name: s for s in (SEMANTIC_KITTI, NYUV2)}
+_LABEL_SETS = {s.name: s for s in (SEMANTIC_KITTI, KITTI_360, NYUV2)}
 
 
 def label_set(name: str) -> LabelSet:

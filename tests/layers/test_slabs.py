@@ -10,7 +10,7 @@ from torch import nn
 
 from wholescene.layers.aspp import ASPP
 from wholescene.layers.head import CompletionHead
-from wholescene.layers.slabs import aligned, convolve, cut, double, each, gather, may_stream, split
+from wholescene.layers.slabs import aligned, convolve, cut, double, each, enlarge, gather, may_stream, split
 
 lengths, slabs = st.integers(1, 14), st.integers(1, 15)
 
@@ -41,6 +41,16 @@ def test_a_streamed_doubling_is_the_whole_one(length: int, slab: int) -> None:
     x = torch.randn(1, 2, length, 3, 2)
     with torch.no_grad():
         torch.testing.assert_close(gather(double(conv, cut(x, slab)), 2 * length), conv(x))
+
+
+@given(length=lengths, slab=slabs)
+@settings(max_examples=40, deadline=None)
+def test_a_streamed_transposed_convolution_that_keeps_the_first_axis_is_the_whole_one(length: int, slab: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.ConvTranspose3d(2, 3, 3, stride=(1, 1, 2), padding=1, output_padding=(0, 0, 1))
+    x = torch.randn(1, 2, length, 3, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(gather(enlarge(conv, cut(x, slab)), length), conv(x))
 
 
 @given(length=lengths, slab=slabs)

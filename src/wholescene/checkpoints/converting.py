@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from wholescene.checkpoints import lmscnet, monoscene, native, voxformer
+from wholescene.checkpoints import lmscnet, monoscene, native, ndcscene, symphonies, voxformer
 from wholescene.checkpoints.reading import ForeignCheckpoint, read_foreign, strip_wrappers
 from wholescene.checkpoints.table import Converted, NameTable
 from wholescene.errors import InputError, unknown_name
@@ -17,7 +18,16 @@ from wholescene.systems import config_class, create
 from wholescene.systems.base import System
 
 # system -> setting -> table of its released names
-TABLES = {"lmscnet": lmscnet.TABLES, "monoscene": monoscene.TABLES, "voxformer": voxformer.TABLES}
+TABLES = {
+    "lmscnet": lmscnet.TABLES,
+    "monoscene": monoscene.TABLES,
+    "ndc-scene": ndcscene.TABLES,
+    "symphonies": symphonies.TABLES,
+    "voxformer": voxformer.TABLES,
+}
+
+# what parts of systems start from, as its authors wrote it
+PARTS = (symphonies.MASKDINO,)
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,23 @@ def convert(path: str | Path, system: str, setting: str = "semantic-kitti") -> C
     notes = [f"{len(converted.live)} tensors taken, {len(converted.dead)} kept aside that no output depends on"]
     notes += [f"the wrapper's prefix {stripped!r} was stripped"] if stripped else []
     return Conversion(model.eval(), converted, stripped, notes + foreign.notes)
+
+
+def part_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> Mapping[str, Tensor]:
+    """The state of a part of a system from a file that others wrote for it, under our names; any other state as it is.
+
+    Args:
+        state: of the file.
+        expected: of the part, for names and shapes.
+        where: the file, for messages.
+
+    Raises:
+        InputError: the file is one of a known format and does not fit the part.
+    """
+    for table in PARTS:
+        if any(ours != name and ours in expected for name in state if (ours := table.ours(name)) is not None):
+            return table.convert(state, expected, where).live
+    return state
 
 
 def _unwrapped(foreign: ForeignCheckpoint, table: NameTable, model: System) -> tuple[dict[str, Tensor], str]:

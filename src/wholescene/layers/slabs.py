@@ -7,7 +7,7 @@ iterator of slabs (B, C, n, ...) whose n vary and sum to the whole length; strea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
 
 import torch
@@ -74,8 +74,18 @@ def _marking_the_last(slabs: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
         yield waiting.pop(), True
 
 
-def double(conv: TransposedConv, slabs: Iterable[Tensor]) -> Stream:
-    """A transposed convolution of kernel 3, stride 2, padding 1, output padding 1: twice the slices."""
+def double(conv: TransposedConv, slabs: Iterable[Tensor], size: Sequence[int] | None = None) -> Stream:
+    """A transposed convolution of kernel 3, stride 2, padding 1, output padding 1: twice the slices.
+
+    Args:
+        conv: of a map or a volume.
+        slabs: as everywhere here.
+        size: of the other spatial axes of the result; None: as the convolution itself makes it.
+    """
+
+    def made_of(window: Tensor) -> Tensor:
+        return conv(window) if size is None else conv(window, output_size=[2 * window.shape[2], *size])
+
     if (conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.output_padding[0], conv.dilation[0]) != (3, 2, 1, 1, 1):
         raise ValueError(f"only transposed convolutions that double the size exactly can be streamed; got {conv}")
     held = None
@@ -83,11 +93,34 @@ def double(conv: TransposedConv, slabs: Iterable[Tensor]) -> Stream:
         window = slab if held is None else torch.cat([held, slab], 2)
         held = window[:, :, -1:].clone()  # output slices 2i and 2i+1 come from input slices i and i+1: the last one waits for its neighbour
         if window.shape[2] > 1:
-            made = conv(window)[:, :, :-2]
+            made = made_of(window)[:, :, :-2]
             del slab, window
             yield made
     if held is not None:
-        yield conv(held)
+        yield made_of(held)
+
+
+def enlarge(conv: TransposedConv, slabs: Iterable[Tensor]) -> Stream:
+    """A transposed convolution of kernel 3 that doubles the first spatial axis exactly, or keeps it."""
+    if conv.stride[0] != 1:
+        return double(conv, slabs)
+    if (conv.kernel_size[0], conv.padding[0], conv.output_padding[0], conv.dilation[0]) != (3, 1, 0, 1):
+        raise ValueError(f"only transposed convolutions that keep the size exactly can be streamed; got {conv}")
+    return _kept(conv, slabs)
+
+
+def _kept(conv: TransposedConv, slabs: Iterable[Tensor]) -> Stream:
+    """Slice i comes from slices i - 1 to i + 1: what stands at the edges of a window, except at the ends, is made again with the next one."""
+    held, first = None, True
+    for slab, last in _marking_the_last(slabs):
+        window = slab if held is None else torch.cat([held, slab], 2)
+        held = window[:, :, -2:].clone()
+        ready = window.shape[2] - (not first) - (not last)
+        if ready > 0:
+            made = conv(window).narrow(2, 0 if first else 1, ready)
+            first = False
+            del slab, window
+            yield made
 
 
 def aligned(*streams: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wholescene.layers.checkpoint import run
-from wholescene.layers.slabs import Stream, double, each
+from wholescene.layers.slabs import Stream, each, enlarge
 
 
 class Bottleneck(nn.Module):
@@ -95,22 +96,29 @@ class Downsample(Bottleneck):
 
 
 class Upsample(nn.Module):
-    """Transposed convolution that doubles every axis exactly, batch norm, ReLU."""
+    """Transposed convolution that doubles every axis exactly, or those that are said; batch norm, ReLU."""
 
     folds = (("conv", "norm"),)
 
-    def __init__(self, width: int, out: int, *, momentum: float = 0.1) -> None:
+    def __init__(self, width: int, out: int, *, momentum: float = 0.1, strides: tuple[int, int, int] = (2, 2, 2)) -> None:
+        """
+        Args:
+            width, out: channels before and after.
+            momentum: of the batch norm.
+            strides: 1 or 2 along each axis.
+        """
         super().__init__()
-        self.conv = nn.ConvTranspose3d(width, out, 3, stride=2, padding=1, output_padding=1)
+        x, y, z = strides
+        self.conv = nn.ConvTranspose3d(width, out, 3, strides, 1, (x - 1, y - 1, z - 1))
         self.norm = nn.BatchNorm3d(out, momentum=momentum)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """(B, width, X, Y, Z) to (B, out, 2X, 2Y, 2Z)."""
+        """(B, width, X, Y, Z) to (B, out, 2X, 2Y, 2Z), or as many times as the strides say."""
         return F.relu_(self.norm(self.conv(volume)))
 
     def stream(self, slabs: Iterable[Tensor]) -> Stream:
         """The same, slab by slab along the first spatial axis; eval only."""
-        return each(lambda y: F.relu_(self.norm(y)), double(self.conv, slabs))
+        return each(lambda y: F.relu_(self.norm(y)), enlarge(self.conv, slabs))
 
 
 class Down(nn.Module):
@@ -133,19 +141,33 @@ class UNet3D(nn.Module):
         middle: what works at the coarsest scale, (B, 4C, X/4, Y/4, Z/4) to the same and whatever else it wants to say.
     """
 
-    def __init__(self, width: int, middle: nn.Module, *, momentum: float = 0.1, activation_checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        middle: nn.Module,
+        *,
+        momentum: float = 0.1,
+        activation_checkpointing: bool = False,
+        down: Callable[[int], nn.Module] | None = None,
+        up: Callable[[int, int], nn.Module] | None = None,
+    ) -> None:
         """
         Args:
             width: channels C of the volume, divisible by 4.
             middle: module at the coarsest scale, of width 4C; returns (volume, extra).
             momentum: of the batch norms.
             activation_checkpointing: of the descent's bottlenecks.
+            down: makes one scale of the descent from its channels, which it doubles; None: process, then halve.
+            up: makes one scale of the ascent from its channels and half of them; None: a transposed convolution. Momentum and activation
+                checkpointing of what these make are theirs.
         """
         super().__init__()
         widths = (width, 2 * width, 4 * width)
-        self.down = nn.ModuleList(Down(w, momentum=momentum, activation_checkpointing=activation_checkpointing) for w in widths[:-1])
+        down = down or partial(Down, momentum=momentum, activation_checkpointing=activation_checkpointing)
+        up = up or partial(Upsample, momentum=momentum)
+        self.down = nn.ModuleList(down(wide) for wide in widths[:-1])
         self.middle = middle
-        self.up = nn.ModuleList(Upsample(deep, wide, momentum=momentum) for wide, deep in pairwise(widths))
+        self.up = nn.ModuleList(up(deep, wide) for wide, deep in pairwise(widths))
 
     def forward(self, volume: Tensor) -> tuple[Tensor, object]:
         """

@@ -40,12 +40,41 @@ SYSTEMS = {
     entry.name: entry
     for entry in (
         SystemEntry(
+            "cgformer", "wholescene.systems.cgformer", "CGFormerConfig", "CGFormer", "one picture and its depth",
+            "Yu et al., Context and Geometry Aware Voxel Transformer for Semantic Scene Completion, NeurIPS 2024",
+        ),
+        SystemEntry(
+            "ga-monossc", "wholescene.systems.gamonossc", "GAMonoSSCConfig", "GAMonoSSC", "one picture",
+            "Li et al., Global-Aware Monocular Semantic Scene Completion with State Space Models, ICCV 2025",
+        ),
+        SystemEntry(
+            "iso", "wholescene.systems.iso", "ISOConfig", "ISO", "one picture and its depth (from a network inside, where that is loaded)",
+            "Yu et al., Monocular Occupancy Prediction for Scalable Indoor Scenes, ECCV 2024",
+        ),
+        SystemEntry(
             "lmscnet", "wholescene.systems.lmscnet", "LMSCNetConfig", "LMSCNet", "occupied voxels (a LiDAR sweep's, or from depth); no picture",
             "Roldao, de Charette and Verroust-Blondet, LMSCNet: Lightweight Multiscale 3D Semantic Completion, 3DV 2020",
         ),
         SystemEntry(
+            "monomrn", "wholescene.systems.monomrn", "MonoMRNConfig", "MonoMRN", "one picture and its depth",
+            "Wang et al., Monocular Semantic Scene Completion via Masked Recurrent Networks, ICCV 2025",
+        ),
+        SystemEntry(
             "monoscene", "wholescene.systems.monoscene", "MonoSceneConfig", "MonoScene", "one picture",
             "Cao and de Charette, MonoScene: Monocular 3D Semantic Scene Completion, CVPR 2022",
+        ),
+        SystemEntry(
+            "ndc-scene", "wholescene.systems.ndcscene", "NDCSceneConfig", "NDCScene", "one picture",
+            "Yao et al., NDC-Scene: Boost Monocular 3D Semantic Scene Completion in Normalized Device Coordinates Space, ICCV 2023",
+        ),
+        SystemEntry(
+            "scanssc", "wholescene.systems.scanssc", "ScanSSCConfig", "ScanSSC", "one picture and its depth",
+            "Bae, Ha and Kim, Three Cars Approaching within 100m! Enhancing Distant Geometry by Tri-Axis Voxel Scanning for Camera-based Semantic Scene "
+            "Completion, CVPR 2025",
+        ),
+        SystemEntry(
+            "symphonies", "wholescene.systems.symphonies", "SymphoniesConfig", "Symphonies", "one picture and its depth",
+            "Jiang et al., Symphonize 3D Semantic Scene Completion with Contextual Instance Queries, CVPR 2024",
         ),
         SystemEntry(
             "voxformer", "wholescene.systems.voxformer", "VoxFormerConfig", "VoxFormer", "one picture and its depth",
@@ -121,5 +150,10 @@ def _leaves(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def create(name: str, config: Any) -> System:
-    """A system with fresh weights from its config."""
-    return system_class(name)(config)
+    """A system with fresh weights from its config, with refinement behind it where the config says `refine`."""
+    kind = system_class(name)
+    if config.refinement is None:
+        return kind(config)
+    from wholescene.systems.refine.system import refining
+
+    return refining(kind)(config)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wholescene.checkpoints.converting import part_state
 from wholescene.errors import InputError
 from wholescene.files import read_bytes
 from wholescene.recipes.recipe import Initial
@@ -20,7 +21,8 @@ LITE0 = "lite0-package"
 def initialise(system: System, initial: Sequence[Initial]) -> list[str]:
     """Fill parts of a system with weights, one after another.
 
-    A part with a method `load_timm` (a backbone) takes a timm weight file; any other takes a state of exactly its own names and shapes.
+    A part with a method `load_timm` (a backbone) takes a timm weight file; any other takes a state of exactly its own names and shapes, or a file
+    of a format that is known for it (MaskDINO's for Symphonies' trunk).
 
     Returns:
         one sentence for each part.
@@ -39,6 +41,7 @@ def _fill(system: System, one: Initial) -> str:
     if take is not None:
         take(state)
         return f"{what} starts from {one.source}"
+    state = dict(part_state(state, part.state_dict(), f"init_from: {one.source}"))
     own = {name: tuple(value.shape) for name, value in part.state_dict().items()}
     if one.shared:
         state = {name: value for name, value in state.items() if name in own}
