@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError
-from wholescene.ops.choice import reference_forced, without_autocast
+from wholescene.ops.choice import reference_forced, triton_path, without_autocast
 
 _MOST_PLACES = 2**15  # read at a time by a thread on a CPU: their indices and shares fit its cache
 _MOST_READ = 2**24  # numbers read at a time elsewhere: 64 MiB in float32
@@ -130,6 +130,9 @@ class _Sampling(torch.autograd.Function):
             return value.new_empty(*locations.shape[:3], value.shape[3])
         if value.device.type == "cpu":
             return cpu(value, depth, locations, weights)
+        fast = triton_path("depth_deformable", value)
+        if fast is not None:
+            return fast.forward(value, depth, locations, weights)  # type: ignore[no-any-return]
         parts = [reference(value, depth, locations[:, part], weights[:, part]) for part in _parts(locations, value.shape[3])]
         return torch.cat(parts, 1) if parts else value.new_zeros(*locations.shape[:3], value.shape[3])
 
@@ -142,6 +145,9 @@ class _Sampling(torch.autograd.Function):
             return torch.empty_like(value), torch.empty_like(depth), torch.empty_like(locations), torch.empty_like(weights)
         if value.device.type == "cpu":
             return _cpu_backward(value, depth, locations, weights, to_out)
+        fast = triton_path("depth_deformable", value)
+        if fast is not None:
+            return fast.backward(value, depth, locations, weights, to_out)  # type: ignore[no-any-return]
         to_value, to_depth, to_locations, to_weights = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in given)
         for part in _parts(locations, value.shape[3]):
             with torch.enable_grad():
