@@ -13,16 +13,20 @@ from wholescene.errors import InputError
 class FLoSP(nn.Module):
     """Sums the maps of a pyramid along the lines of sight; no parameters."""
 
-    def forward(self, pyramid: Mapping[int, Tensor], pixels: Tensor, in_view: Tensor, shape: Sequence[int]) -> Tensor:
+    def forward(
+        self, pyramid: Mapping[int, Tensor], pixels: Tensor, in_view: Tensor, shape: Sequence[int], gains: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
         """
         Args:
             pyramid: scale s -> (B, C, ceil(H / s), ceil(W / s)), added in this order.
             pixels: (B, N, 2) int64 (u, v) at full resolution; only read where in view.
             in_view: (B, N) bool.
             shape: (X, Y, Z) with X * Y * Z = N; voxels are in C order of it.
+            gains: scale s -> (B, N), how many times a voxel takes the features of that scale beside the once that every voxel does (ISO's
+                D-FLoSP); None: no more.
 
         Returns:
-            (B, C, X, Y, Z): the sum over s of map_s at row v // s, column u // s; 0 out of view.
+            (B, C, X, Y, Z): the sum over s of map_s at row v // s, column u // s, times 1 + gain_s; 0 out of view.
 
         Raises:
             InputError: pixels, in_view and shape do not belong together, or a pixel in view lies outside a map.
@@ -33,11 +37,12 @@ class FLoSP(nn.Module):
                 f"FLoSP wants a pixel and a visibility for each of {shape[0]}x{shape[1]}x{shape[2]} voxels; "
                 f"found pixels {tuple(pixels.shape)}, in_view {tuple(in_view.shape)}"
             )
-        lifted = [self._lift({s: m[b] for s, m in pyramid.items()}, pixels[b], in_view[b]) for b in range(batch)]
+        gains = gains or {}
+        lifted = [self._lift({s: m[b] for s, m in pyramid.items()}, pixels[b], in_view[b], {s: g[b] for s, g in gains.items()}) for b in range(batch)]
         return torch.stack(lifted).unflatten(2, tuple(shape))
 
     @staticmethod
-    def _lift(maps: Mapping[int, Tensor], pixels: Tensor, in_view: Tensor) -> Tensor:
+    def _lift(maps: Mapping[int, Tensor], pixels: Tensor, in_view: Tensor, gains: Mapping[int, Tensor]) -> Tensor:
         """(C, N) of one frame."""
         visible = in_view.nonzero()[:, 0]
         u, v = pixels[visible].unbind(1)
@@ -49,6 +54,8 @@ class FLoSP(nn.Module):
             height, width = features.shape[1:]
             table = features.permute(1, 2, 0).reshape(height * width, -1)  # (h w, C): a voxel reads one contiguous row
             rows = table.index_select(0, (v // scale) * width + u // scale)
+            if scale in gains:
+                rows = torch.addcmul(rows, rows, gains[scale][visible, None].to(rows.dtype))
             total = rows if total is None else total.add_(rows)
         assert total is not None
         volume = total.new_zeros(total.shape[1], in_view.numel())

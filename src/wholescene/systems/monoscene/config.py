@@ -14,38 +14,47 @@ SETTINGS = ("semantic-kitti", "nyuv2")
 
 
 @dataclass(frozen=True)
-class MonoSceneConfig(SystemConfig):
-    """MonoScene, section 3 of the paper; the defaults are size `full`, outdoors, conventions `clean`.
+class ContextConfig(SystemConfig):
+    """What the 3D half with the context relation prior and its losses read; other systems of the family have it too.
 
     Attributes:
-        encoder: backbone variant (released: tf_efficientnet_b7).
-        decoder_width: channels of the 2D decoder's coarsest level; halved at each finer one (released: 2560).
         features: channels of the lifted volume (released: 64 outdoors, 200 indoors).
         lift_factor: the lifted grid is the output grid this many times coarser (released: 2 outdoors, 1 indoors).
         relations: voxel relations of the context prior, 4 or 2 (section 3.3).
         context_prior: False leaves the 3D context relation prior out (Table 4).
         head_width: channels of the full-resolution head (released: 32 outdoors, 200 indoors).
-        line_of_sight_scales: 2D scales that FLoSP sums (released: 1, 2, 4, 8).
         relation_epsilon: added to the number of a relation's examples where its weight is made (released 0; ISO 1e-5).
         frustum_divisions: local frustums along each picture axis (released 8, so 64 of them; section 3.4).
-        decoder_padding: padding of the 1x1 convolution before the 2D decoder; released 1, which stretches the map by two pixels (an AdaBins quirk).
         rounding: precision at which voxels are rounded to pixels; see geometry.projection.
         use_offset: whether the fourth column of P counts; released False, 6 cm off on KITTI.
     """
 
-    encoder: str = "tf_efficientnet_b7"
-    decoder_width: int = 2560
     features: int = 64
     lift_factor: int = 2
     relations: int = 4
     context_prior: bool = True
     head_width: int = 32
-    line_of_sight_scales: tuple[int, ...] = (1, 2, 4, 8)
     relation_epsilon: float = 0.0
     frustum_divisions: int = 8
-    decoder_padding: int = 0
     rounding: Literal["float64", "released-kitti", "released-nyuv2"] = "float64"
     use_offset: bool = True
+
+
+@dataclass(frozen=True)
+class MonoSceneConfig(ContextConfig):
+    """MonoScene, section 3 of the paper; the defaults are size `full`, outdoors, conventions `clean`.
+
+    Attributes:
+        encoder: backbone variant (released: tf_efficientnet_b7).
+        decoder_width: channels of the 2D decoder's coarsest level; halved at each finer one (released: 2560).
+        line_of_sight_scales: 2D scales that FLoSP sums (released: 1, 2, 4, 8).
+        decoder_padding: padding of the 1x1 convolution before the 2D decoder; released 1, which stretches the map by two pixels (an AdaBins quirk).
+    """
+
+    encoder: str = "tf_efficientnet_b7"
+    decoder_width: int = 2560
+    line_of_sight_scales: tuple[int, ...] = (1, 2, 4, 8)
+    decoder_padding: int = 0
 
     @classmethod
     def preset(cls, conventions: str = "clean", size: str = "full", setting: str = "semantic-kitti", **fields: Any) -> MonoSceneConfig:
@@ -63,7 +72,7 @@ class MonoSceneConfig(SystemConfig):
         check_preset(conventions, size)
         if setting not in SETTINGS:
             raise unknown_name("setting of MonoScene", setting, SETTINGS)
-        config = _indoors() if setting == "nyuv2" else cls(preparation=Preparation(fit="top-left"))
+        config = cls(**INDOORS) if setting == "nyuv2" else cls(preparation=Preparation(fit="top-left"))
         if size != "full":
             config = replace(config, **_SIZES[size])
         if size == "full" and conventions != "clean":
@@ -72,19 +81,18 @@ class MonoSceneConfig(SystemConfig):
         return replace(config, **fields)
 
 
-def _indoors() -> MonoSceneConfig:
-    return MonoSceneConfig(
-        labels="nyuv2",
-        grid=GridPlacement((60, 36, 60), (0.08, 0.08, 0.08), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"),
-        preparation=Preparation(fit="none"),
-        camera_height_m=1.2,
-        camera_pitch_deg=10.0,
-        class_weights=(0.05,) + (1.0,) * 11,
-        features=200,
-        lift_factor=1,
-        head_width=200,
-    )
-
+# NYUv2's grid, classes and widths, which ISO shares.
+INDOORS: dict[str, Any] = {
+    "labels": "nyuv2",
+    "grid": GridPlacement((60, 36, 60), (0.08, 0.08, 0.08), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"),
+    "preparation": Preparation(fit="none"),
+    "camera_height_m": 1.2,
+    "camera_pitch_deg": 10.0,
+    "class_weights": (0.05,) + (1.0,) * 11,
+    "features": 200,
+    "lift_factor": 1,
+    "head_width": 200,
+}
 
 # `small` is what the package carries (at most 15 MB as float16); `tiny` keeps every mechanism and runs in seconds.
 _SIZES: dict[str, dict[str, Any]] = {
