@@ -17,7 +17,7 @@ from wholescene.layers.unet3d import UNet3D
 from wholescene.losses import VoxelSums
 from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.halves import Half3D
-from wholescene.systems.monoscene.config import MonoSceneConfig
+from wholescene.systems.monoscene.config import ContextConfig
 
 COARSEST = 4  # the 3D UNet halves the lifted grid twice
 
@@ -33,7 +33,7 @@ class NoContext(nn.Module):
 class ContextCompletion(Half3D):
     """3D UNet whose middle is the context relation prior, then the head at the batch's resolution; and the losses of section 3.4."""
 
-    def __init__(self, config: MonoSceneConfig) -> None:
+    def __init__(self, config: ContextConfig) -> None:
         """
         Raises:
             InputError: a grid whose sides the lift and the 3D UNet do not divide, features that are no multiple of four, or another number
@@ -52,8 +52,17 @@ class ContextCompletion(Half3D):
             raise InputError(f"the context prior knows 2 or 4 relations; found {config.relations}")
         recompute = config.activation_checkpointing
         prior = ContextPrior(COARSEST * config.features, coarse, config.relations, activation_checkpointing=recompute)
-        self.volume_net = UNet3D(config.features, prior if config.context_prior else NoContext(), activation_checkpointing=recompute)
+        self.volume_net = self.network(config, prior if config.context_prior else NoContext())
         self.head = CompletionHead(config.features, config.head_width, config.classes, factor.bit_length() - 1, activation_checkpointing=recompute)
+
+    def network(self, config: ContextConfig, middle: nn.Module) -> nn.Module:
+        """What completes the volume around `middle`; a system of the family with another one overrides it, and `complete`."""
+        return UNet3D(config.features, middle, activation_checkpointing=config.activation_checkpointing)
+
+    def complete(self, volume: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """(B, C, X, Y, Z) to the same, and relation logits (B, R, M, N)."""
+        found: tuple[Tensor, Tensor | None] = self.volume_net(volume)
+        return found
 
     def forward(self, lifted: Lifted, batch: Batch) -> Completed:
         """Logits (B, K, X, Y, Z); `extras` holds `relation_logits` (B, R, M, N).
@@ -63,7 +72,8 @@ class ContextCompletion(Half3D):
         """
         if batch.grids[0].shape != self.shape:
             raise InputError(f"this system was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
-        volume, relation_logits = self.volume_net(lifted.volume)
+        assert lifted.volume is not None
+        volume, relation_logits = self.complete(lifted.volume, batch)
         extras = {} if relation_logits is None else {"relation_logits": relation_logits}
         return Completed(volume, lifted.grid, self.head(volume), extras=extras)
 
