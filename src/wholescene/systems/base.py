@@ -67,6 +67,11 @@ class System(nn.Module):
         return frozenset() if self.Lift is None else self.half_2d.needs
 
     @property
+    def supervision(self) -> frozenset[str]:
+        """Raw inputs that only the losses want, where the data has them."""
+        return frozenset() if self.Lift is None else self.half_2d.supervision
+
+    @property
     def completes(self) -> bool:
         """Whether this configuration makes a volume; False for a stage of training that ends before it."""
         return True

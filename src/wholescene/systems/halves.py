@@ -51,6 +51,11 @@ class Half2D(nn.Module):
         """None beside the picture."""
         return frozenset()
 
+    @property
+    def supervision(self) -> frozenset[str]:
+        """Raw inputs that only its losses want, where the data has them; none here."""
+        return frozenset()
+
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """The terms that belong to this half; none here."""
         return {}

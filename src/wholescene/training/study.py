@@ -207,7 +207,7 @@ class _Shared:
         if self.given is not None or not recipe.remember:
             return self.given
         system = create(recipe.system.name, recipe.system.config())
-        key = repr((to_plain(recipe.data), sorted(system.needs)))
+        key = repr((to_plain(recipe.data), sorted(system.needs | system.supervision)))
         if key not in self.made:
             self.made[key] = open_datasets(recipe, system, self.say)
         return self.made[key]

@@ -25,6 +25,7 @@ class GeometryConfig(SystemConfig):
     Attributes:
         stage: "completion", the whole system, or "depth", the pre-training stage: the picture's half up to its depth and context, with a
             segmentation head for the LiDAR points' classes.
+        segmentation: False: the stage "depth" without that head, which is what of a released pre-training file the system goes on with.
         encoder: EfficientNet variant, all five maps from stride 4 on (released: tf_efficientnet_b7).
         encoder_drop_path: share of the encoder's residual branches left out in training, for the last block; it grows linearly (released: 0.2).
         neck_width: channels that the neck makes of each of the five maps, all at stride 8 (released: 128).
@@ -62,6 +63,7 @@ class GeometryConfig(SystemConfig):
     """
 
     stage: Stage = "completion"
+    segmentation: bool = True
     encoder: str = "tf_efficientnet_b7"
     encoder_drop_path: float = 0.2
     neck_width: int = 128
@@ -140,7 +142,8 @@ class CGFormerConfig(GeometryConfig):
         Args:
             conventions: "exact" (loads released weights), "paper" (as exact: code was released) or "clean".
             size: "full", "small" or "tiny".
-            setting: "semantic-kitti", "kitti-360", or the pre-training stage of either: "depth-semantic-kitti", "depth-kitti-360".
+            setting: "semantic-kitti", "kitti-360"; the pre-training stage of either: "depth-semantic-kitti", "depth-kitti-360"; or what is taken
+                over from a released file of that stage: "pretrained-semantic-kitti", "pretrained-kitti-360".
             fields: further fields by name.
 
         Raises:
@@ -179,6 +182,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "kitti-360": _KITTI_360,
     "depth-semantic-kitti": {**_KITTI, **_DEPTH},
     "depth-kitti-360": {**_KITTI_360, **_DEPTH},
+    "pretrained-semantic-kitti": {**_KITTI, **_DEPTH, "segmentation": False},
+    "pretrained-kitti-360": {**_KITTI_360, **_DEPTH, "segmentation": False},
 }
 
 _RELEASED: dict[str, Any] = {
