@@ -33,7 +33,10 @@ def shrunk(recipe: Recipe, roots: dict[str, str]) -> Recipe:
     """The recipe at size tiny on a small picture; everything else as it is written."""
     changes: dict[str, Any] = {"system.size": "tiny", "system.conventions": "clean", "init_from": [], "data.root": roots.get(recipe.data.dataset)}
     changes |= FEW[recipe.data.dataset]
-    small = {**recipe.system.fields, "preparation": {"fit": "resize", "size": [160, 120]}}
+    halves = {
+        half: {**choice, "size": "tiny", "conventions": "clean"} for half in ("lift", "completion") if (choice := recipe.system.fields.get(half))
+    }
+    small = {**recipe.system.fields, **halves, "preparation": {"fit": "resize", "size": [160, 120]}}
     return recipes.changed(recipe, {**changes, "system.fields": small})
 
 
@@ -79,3 +82,24 @@ def test_monoscene_on_nyuv2_has_the_published_settings() -> None:
     config = found.system.config()
     assert config == type(config).preset("exact", "full", "nyuv2")  # type: ignore[attr-defined]
     assert config.weights_of_classes() == (0.05, *[1.0] * 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "epochs", "drop", "batch"),
+    [
+        ("ga-monossc-nyuv2", 2e-4, 30, 20, 4),
+        ("ga-monossc-occscannet-mini", 1e-4, 60, 40, 4),
+        ("ga-monossc-occscannet", 1e-4, 10, 7, 16),
+        *((f"ga-monossc-iso-{half}-{data}", *more) for half in ("lift", "completion") for data, *more in (
+            ("nyuv2", 2e-4, 30, 20, 4), ("occscannet-mini", 1e-4, 60, 40, 4),
+        )),
+    ],
+)  # fmt: skip
+def test_ga_monossc_and_its_exchanged_halves_have_the_published_settings(name: str, rate: float, epochs: int, drop: int, batch: int) -> None:
+    found = load(name)
+    assert (found.optimiser.name, found.optimiser.lr, found.budget.epochs, found.batch_size) == ("adamw", rate, epochs, batch)
+    assert found.schedule.factor(drop - 0.01, epochs) == 1 > found.schedule.factor(drop, epochs)
+    config = found.system.config()
+    chosen = {half: choice.system for half in ("lift", "completion") if (choice := getattr(config, half)) is not None}
+    assert chosen == ({"lift": "iso"} if "iso-lift" in name else {"completion": "iso"} if "iso-completion" in name else {})
+    assert config.grid.shape == ((60, 36, 60) if "nyuv2" in name else (60, 60, 36))
