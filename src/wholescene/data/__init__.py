@@ -55,15 +55,21 @@ def open_dataset(config: DataConfig, role: str, needs: Collection[str] = ()) -> 
     Args:
         config: which dataset, where, and what each role takes.
         role: "train", "val" or "test".
-        needs: inputs beside the main picture that a system wants; those that the dataset cannot give are left to whoever can (a depth source).
+        needs: inputs beside the main picture that a system wants. Depth comes from the config's depth source, or from the dataset itself.
 
     Raises:
-        InputError: an unknown dataset or role, no root where one is needed, or nothing there.
+        InputError: an unknown dataset or role, no root where one is needed, nothing there, or depth that neither the dataset nor a source gives.
     """
     if config.dataset not in DATASETS:
         raise unknown_name("dataset", config.dataset, DATASETS)
-    row = DATASETS[config.dataset]
-    return row.open(config, config.part(role), frozenset(needs) & row.gives)
+    row, wanted = DATASETS[config.dataset], frozenset(needs)
+    if "depth" not in wanted or ("depth" in row.gives and not config.depth):
+        return row.open(config, config.part(role), wanted & row.gives)
+    from wholescene.data.with_depth import WithDepth, source_of
+
+    source = source_of(config, row.gives)
+    frames = row.open(config, config.part(role), ((wanted - {"depth"}) & row.gives) | source.needs)
+    return WithDepth(frames, source, unwanted=source.needs - wanted)
 
 
 def _semantic_kitti(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
@@ -81,6 +87,24 @@ def _semantic_kitti(config: DataConfig, part: str, needs: Collection[str]) -> Da
         points="points" in needs,
         scales=config.scales,
         revision=config.revision,
+        stride=config.stride,
+        exclude=config.exclude,
+    )
+
+
+def _sscbench_kitti_360(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
+    from wholescene.data.sscbench_kitti_360 import SPLITS, SSCBenchKITTI360
+
+    if config.root is None:
+        raise InputError("no folder is given for sscbench-kitti-360; set the root to the folder that holds data_2d_raw/")
+    chosen: dict[str, Any] = {"split": part} if part in SPLITS else {"drives": parse_names(part)}
+    return SSCBenchKITTI360(
+        config.root,
+        **chosen,
+        right="right" in needs,
+        occupancy="occupancy" in needs,
+        points="points" in needs,
+        scales=config.scales,
         stride=config.stride,
         exclude=config.exclude,
     )
@@ -112,13 +136,27 @@ def _street(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
     return Streets(parse_seeds(part), preset(config.setting or "full"))
 
 
+def _room(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
+    from wholescene.worlds.room import Rooms, preset
+
+    if config.scales or config.exclude:
+        raise InputError("rooms carry their target at full size and leave no frame out; leave data.scales and data.exclude away")
+    return Rooms(parse_seeds(part), preset(config.setting or "nyuv2"))
+
+
 DATASETS = {
     "semantic-kitti": Row(
         "SemanticKITTI scene completion (Behley et al. 2019), or an own recording in its layout",
         frozenset({"right", "occupancy", "points"}),
         _semantic_kitti,
     ),
+    "sscbench-kitti-360": Row(
+        "SSCBench-KITTI-360 (Li et al. 2024): drives of KITTI-360 in the manner of SemanticKITTI",
+        frozenset({"right", "occupancy", "points"}),
+        _sscbench_kitti_360,
+    ),
     "nyuv2": Row("NYUv2 scene completion (Silberman et al. 2012) in SSCNet's layout", frozenset({"depth"}), _nyuv2),
     "occscannet": Row("Occ-ScanNet (Yu et al. 2024) and its mini lists", frozenset({"depth"}), _occscannet),
     "street": Row("procedural streets, made as they are asked for", frozenset({"depth"}), _street),
+    "room": Row("procedural rooms, made as they are asked for", frozenset({"depth"}), _room),
 }

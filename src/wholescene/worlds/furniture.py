@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.worlds.materials import Colour, Facade, Panel, Plain, Slats, Surface
-from wholescene.worlds.pavement import Place
+from wholescene.worlds.places import Place
 from wholescene.worlds.solids import Body, Box, Cylinder, Prism, Shape, upright
 
 Array = NDArray[Any]

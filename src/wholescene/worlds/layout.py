@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.worlds import furniture, houses, people, plants, vehicles
-from wholescene.worlds.pavement import Place
+from wholescene.worlds.places import Place
 from wholescene.worlds.section import AHEAD, BEHIND, Layout, Side, begin, ground
 from wholescene.worlds.solids import Body, Ellipsoid
 

@@ -6,12 +6,13 @@ Street coordinates: s = x (metres ahead), t = y - bend(x) (metres left of the ce
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.worlds.materials import Colour, Surface, linear, mix
+from wholescene.worlds.places import Place
 from wholescene.worlds.solids import Mesh, cross
 from wholescene.worlds.textures import noise, scatter
 
@@ -20,24 +21,6 @@ Array = NDArray[Any]
 ROAD, PARKING, SIDEWALK, OTHER, TERRAIN = range(5)
 LABELS = np.array([9, 10, 11, 12, 17], np.uint8)
 _STRAIGHT_FROM = 70.0  # metres: beyond it a bend goes on as its tangent
-
-
-class Place(NamedTuple):
-    """A spot on the ground: world x, y, z and the street's heading there, radians."""
-
-    x: float
-    y: float
-    z: float
-    yaw: float
-
-    def point(self, ahead: float, left: float, up: float) -> Array:
-        """(3,) world point that lies so far ahead, left and up of here, along the heading."""
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
-        return np.array([self.x + c * ahead - s * left, self.y + s * ahead + c * left, self.z + up])
-
-    def turned(self, angle: float) -> Place:
-        """The same spot with another heading."""
-        return self._replace(yaw=self.yaw + angle)
 
 
 @dataclass(frozen=True)

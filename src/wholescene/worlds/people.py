@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from wholescene.worlds.materials import Colour, Plain
-from wholescene.worlds.pavement import Place
+from wholescene.worlds.places import Place
 from wholescene.worlds.solids import Body, Box, Cylinder, Ellipsoid, upright
 from wholescene.worlds.vehicles import bicycle, motorcycle
 

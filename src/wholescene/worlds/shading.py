@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,23 @@ from wholescene.worlds.solids import Body
 from wholescene.worlds.textures import noise
 
 Array = NDArray[Any]
+
+
+class Response(Protocol):
+    """What a camera makes of light: see the fields of that name in `Light`."""
+
+    @property
+    def exposure(self) -> float: ...
+    @property
+    def balance(self) -> Array: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def contrast(self) -> float: ...
+    @property
+    def blur(self) -> float: ...
+    @property
+    def noise(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -169,11 +186,11 @@ def openness(caster: Caster, hits: Hits, size: tuple[int, int], rng: np.random.G
     facing = np.argmax(np.abs(normals), axis=1).astype(np.int32)
     faces[v[some] // 2, u[some] // 2] = hits.body[some] * 3 + facing
     for step in (1, 2):
-        blocks = _evened(blocks, faces, step)
+        blocks = evened(blocks, faces, step)
     return blocks[v // 2, u // 2]
 
 
-def _evened(values: Array, faces: Array, step: int) -> Array:
+def evened(values: Array, faces: Array, step: int) -> Array:
     """Means over 3 x 3 cells `step` apart, of those that lie on the same face (Dammertz et al. 2010's a-trous filter with a hard edge test)."""
     rows, columns = values.shape
     wide, marks = np.pad(values, step), np.pad(faces, step, constant_values=-2)
@@ -214,7 +231,7 @@ def lit(light: Light, hits: Hits, towards: Array, albedo: Array, gloss: Array, s
     return leaving
 
 
-def develop(light: Light, radiance: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
+def develop(light: Response, radiance: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Linear light (H, W, 3) to an 8-bit picture: exposure, white balance, blur, response, noise."""
     # Automatic exposure, as street cameras have it: measured below the horizon, so that a bright sky may burn out.
     metered = float(np.minimum(radiance[len(radiance) // 3 :], 1.2).mean())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholescene.worlds.materials import Colour, Plain, Surface, linear
-from wholescene.worlds.pavement import Place
+from wholescene.worlds.places import Place
 from wholescene.worlds.solids import Body, Box, Cylinder, Prism, upright
 from wholescene.worlds.textures import noise
 
