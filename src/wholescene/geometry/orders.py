@@ -198,8 +198,8 @@ class Jumps:
     space: tuple[float, float]
 
 
-def jumps(camera: Camera, grid: VoxelGrid, how: VoxelOrder) -> Jumps:
-    """The discontinuity of an order, over the voxels in view (at least two)."""
+def steps(camera: Camera, grid: VoxelGrid, how: VoxelOrder) -> tuple[Tensor, Tensor]:
+    """How far consecutive tokens that are in view lie apart: (n - 1) pixels in the picture, and (n - 1) metres in space, float64 both."""
     order = order_voxels(camera, grid, how)
     grid = grid.coarser(how.group)
     u, v, depth = locate_grid(camera, grid)
@@ -207,7 +207,12 @@ def jumps(camera: Camera, grid: VoxelGrid, how: VoxelOrder) -> Jumps:
         u = camera.width - 1 - u
     inside = (depth > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     taken = order[inside[order]]
-    in_image = torch.stack([u, v], 1)[taken].diff(dim=0).norm(dim=1)
     in_space = torch.from_numpy(grid.centres()).view(-1, 3)[taken].diff(dim=0).norm(dim=1)
+    return torch.stack([u, v], 1)[taken].diff(dim=0).norm(dim=1), in_space
+
+
+def jumps(camera: Camera, grid: VoxelGrid, how: VoxelOrder) -> Jumps:
+    """The discontinuity of an order, over the voxels in view (at least two)."""
+    in_image, in_space = steps(camera, grid, how)
     median, most = (float(in_image.quantile(q)) for q in (0.5, 0.95))
     return Jumps((float(in_image.mean()), median, most, float(in_image.max())), (float(in_space.mean()), float(in_space.quantile(0.95))))
