@@ -31,6 +31,7 @@ def _frame(system: System, seed: int = 0, size: tuple[int, int] = (160, 96)) -> 
     camera = Camera.from_fov(75, size).on_ground(1.65 + 0.1 * seed, 2)
     grid = system.config.grid.place(camera)
     labels = rng.choice([0, 0, 0, 1, 9, 13, 15, 255], grid.shape).astype(np.uint8)
+    labels = np.where(labels == 255, labels, labels % system.config.classes).astype(np.uint8)
     picture = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     more = {
         "depth": rng.uniform(2, 40, (size[1], size[0])).astype(np.float32),

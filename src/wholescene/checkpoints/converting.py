@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wholescene.checkpoints import lmscnet, monoscene, native, ndcscene, symphonies, voxformer
+from wholescene.checkpoints import iso, lmscnet, monoscene, native, ndcscene, symphonies, voxformer
 from wholescene.checkpoints.reading import ForeignCheckpoint, read_foreign, strip_wrappers
 from wholescene.checkpoints.table import Converted, NameTable
 from wholescene.errors import InputError, unknown_name
@@ -19,6 +19,7 @@ from wholescene.systems.base import System
 
 # system -> setting -> table of its released names
 TABLES = {
+    "iso": iso.TABLES,
     "lmscnet": lmscnet.TABLES,
     "monoscene": monoscene.TABLES,
     "ndc-scene": ndcscene.TABLES,
@@ -27,7 +28,10 @@ TABLES = {
 }
 
 # what parts of systems start from, as its authors wrote it
-PARTS = (symphonies.MASKDINO,)
+PARTS = (symphonies.MASKDINO, iso.METRIC_DEPTH)
+
+# what a released file itself says of its system's config, by its names
+FIELDS = {"iso": iso.fields_of}
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ def convert(path: str | Path, system: str, setting: str = "semantic-kitti") -> C
     """
     table = table_of(system, setting)
     foreign = read_foreign(path)
+    told = FIELDS[system](foreign.state) if system in FIELDS else {}
     with torch.device("meta"):
-        model = create(system, config_class(system).preset("exact", "full", setting=setting))  # type: ignore[attr-defined]  # every config has presets
+        model = create(system, config_class(system).preset("exact", "full", setting=setting, **told))  # type: ignore[attr-defined]
     state, stripped = _unwrapped(foreign, table, model)
     converted = table.convert(state, model.state_dict(), str(path))
     native.fill(model, converted.live, str(path))
