@@ -93,6 +93,19 @@ def test_points_come_with_classes_and_unlabelled_ones_are_unknown(own_copy):
     assert np.array_equal(frame.targets[1][tuple(index.T)], frame.point_labels[1:])
 
 
+def test_the_sweep_gives_a_depth_target_where_its_points_are_seen(fake_kitti):
+    frame = SemanticKITTI(fake_kitti, "test", points=True, depth_target=True)[0]
+    assert frame.points is not None
+    assert frame.depth_target is not None
+    assert frame.depth_target.shape == frame.main.picture.shape[:2]
+    pixels, metres = frame.main.camera.project(frame.points[:, :3])
+    seen = frame.main.camera.sees(frame.points[:, :3]) & (pixels >= 0).all(-1) & (pixels <= np.array(frame.main.camera.size) - 1).all(-1)
+    u, v = np.rint(pixels[seen]).astype(int).T
+    assert (frame.depth_target[v, u] <= metres[seen] + 1e-4).all()
+    assert np.isin(np.round(frame.depth_target[frame.depth_target > 0], 3), np.round(metres[seen].astype(np.float32), 3)).all()
+    assert SemanticKITTI(fake_kitti, "test")[0].depth_target is None
+
+
 def test_poses_place_frames_in_the_first_frames_lidar_system(fake_kitti):
     dataset = SemanticKITTI(fake_kitti, sequences=("00",))
     assert np.allclose(dataset.pose(0), np.eye(4))

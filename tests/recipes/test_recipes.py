@@ -115,3 +115,15 @@ def test_lmscnet_and_voxformer_have_the_published_settings() -> None:
         assert (stage.optimiser.lr, stage.optimiser.weight_decay, stage.clip, stage.batch_size) == (2e-4, 0.01, 35, 4)
         assert stage.schedule.factor(0, 20) == pytest.approx(1 / 3, abs=1e-3)
         assert stage.schedule.factor(20, 20) == pytest.approx(1e-3)
+
+
+def test_cgformer_has_the_published_settings() -> None:
+    depth, completion = recipes.stages_of(load("cgformer-semantic-kitti"))
+    assert (depth.system.config().stage, completion.system.config().stage) == ("depth", "completion")  # type: ignore[attr-defined]
+    assert (depth.budget.steps, depth.batch_size, completion.budget.steps, completion.batch_size) == (50_000, 16, 25_000, 4)
+    assert depth.system.config() == load("cgformer-depth-semantic-kitti").system.config()
+    for stage in (depth, completion, load("cgformer-kitti-360"), load("cgformer-depth-semantic-kitti")):
+        assert (stage.optimiser.lr, stage.optimiser.weight_decay, stage.clip, stage.data.augment.mirror) == (3e-4, 0.01, None, 0)
+        steps = stage.budget.length
+        assert stage.schedule.warm_up == 0.05 * steps
+        assert [stage.schedule.factor(p, steps) for p in (0, 0.05 * steps, steps)] == pytest.approx([1 / 25, 1, 1 / 25 * 1e-4])

@@ -85,6 +85,7 @@ def _semantic_kitti(config: DataConfig, part: str, needs: Collection[str]) -> Da
         right="right" in needs,
         occupancy="occupancy" in needs,
         points="points" in needs,
+        depth_target="depth_target" in needs,
         scales=config.scales,
         revision=config.revision,
         stride=config.stride,
@@ -147,7 +148,7 @@ def _room(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
 DATASETS = {
     "semantic-kitti": Row(
         "SemanticKITTI scene completion (Behley et al. 2019), or an own recording in its layout",
-        frozenset({"right", "occupancy", "points"}),
+        frozenset({"right", "occupancy", "points", "depth_target"}),
         _semantic_kitti,
     ),
     "sscbench-kitti-360": Row(

@@ -49,6 +49,7 @@ class SemanticKITTI:
         right: bool = False,
         occupancy: bool = False,
         points: bool = False,
+        depth_target: bool = False,
         scales: Sequence[int] = (),
         revision: Revision = "v1.1",
         stride: int | None = None,
@@ -64,6 +65,7 @@ class SemanticKITTI:
             right: give the right camera's picture (`image_3`) as view "right".
             occupancy: give the `.bin` mask of the single sweep.
             points: give the sweep, and its labels where there are any.
+            depth_target: give the sweep's depth in the main picture, the nearest point of each pixel, for depth losses.
             scales: down-sampled targets by the rule `share-95`, beside the target itself.
             revision: of the volumes on disk; v1.0 volumes are un-shifted.
             stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, every frame of any other recording.
@@ -86,6 +88,7 @@ class SemanticKITTI:
         for scale in self.scales:
             self.grid.coarser(scale)  # refuses what does not divide
         self._right, self._occupancy, self._points, self._unlisted = right, occupancy, points, unlisted
+        self._depth_target = depth_target
         self._listings = {name: list_frames(self.sequences_folder / name, stride) for name in self._choose(split, sequences)}
         left_out = set(exclude)
         self._index = [(name, f) for name, listing in self._listings.items() for f in listing.frames if f"{name}/{f}" not in left_out]
@@ -124,6 +127,7 @@ class SemanticKITTI:
             occupancy=read_mask(_there(listing.volume(frame, "bin"), "voxels"), self.revision) if self._occupancy else None,
             points=points,
             point_labels=point_labels,
+            depth_target=self._sweep_depth(listing, frame, views["main"].camera) if self._depth_target else None,
             targets=self._targets(listing, frame) if listing.labelled else {},
         )
 
@@ -235,6 +239,13 @@ class SemanticKITTI:
         labels = self.labels.from_raw(read_sweep_labels(path, len(points)))
         labels[labels == EMPTY] = UNKNOWN  # raw id 0 is empty space in a volume, but an unlabelled point in a sweep
         return points, labels
+
+    def _sweep_depth(self, listing: Listing, frame: str, camera: Camera) -> NDArray[np.float32]:
+        import torch  # only where it is asked for
+
+        from wholescene.geometry.sweeps import depth_of_points
+
+        return depth_of_points(torch.from_numpy(self._sweep(listing, frame)[0]), camera).numpy()
 
 
 def unlisted_voxels(raw: NDArray[np.uint16], labels: NDArray[np.uint8]) -> NDArray[np.int64]:
