@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wholescene.backbones.loading import take_timm
 from wholescene.errors import InputError, require, unknown_name
 from wholescene.layers.checkpoint import run
+from wholescene.layers.drop_path import DropPath
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,10 @@ class SeparableBlock(nn.Module):
 
     folds = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
 
-    def __init__(self, width: int, out: int, stage: Stage, stride: int, lite: bool) -> None:
+    def __init__(self, width: int, out: int, stage: Stage, stride: int, lite: bool, drop_path: float = 0.0) -> None:
         super().__init__()
         self.residual = stride == 1 and width == out
+        self.drop_path = DropPath(drop_path)
         self.conv_dw = _depthwise(width, stage.kernel, stride)
         self.bn1 = _norm(width)
         self.act1 = _activation(lite)
@@ -161,7 +163,7 @@ class SeparableBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to (B, out, ceil(h / stride), ceil(w / stride))."""
         y = self.bn2(self.conv_pw(self.se(self.act1(self.bn1(self.conv_dw(x))))))
-        return y.add_(x) if self.residual else y
+        return self.drop_path(y).add_(x) if self.residual else y
 
 
 class InvertedResidual(nn.Module):
@@ -169,10 +171,11 @@ class InvertedResidual(nn.Module):
 
     folds = (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3"))
 
-    def __init__(self, width: int, out: int, stage: Stage, stride: int, lite: bool) -> None:
+    def __init__(self, width: int, out: int, stage: Stage, stride: int, lite: bool, drop_path: float = 0.0) -> None:
         super().__init__()
         wide = width * stage.expansion
         self.residual = stride == 1 and width == out
+        self.drop_path = DropPath(drop_path)
         self.conv_pw = nn.Conv2d(width, wide, 1, bias=False)
         self.bn1 = _norm(wide)
         self.act1 = _activation(lite)
@@ -188,7 +191,7 @@ class InvertedResidual(nn.Module):
         y = self.act1(self.bn1(self.conv_pw(x)))
         y = self.se(self.act2(self.bn2(self.conv_dw(y))))
         y = self.bn3(self.conv_pwl(y))
-        return y.add_(x) if self.residual else y
+        return self.drop_path(y).add_(x) if self.residual else y
 
 
 def _quarter(width: int) -> int:
@@ -212,12 +215,14 @@ class EfficientNet(nn.Module):
         variant: str,
         taps: Sequence[str] = ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "conv_head"),
         *,
+        drop_path: float = 0.0,
         activation_checkpointing: bool = False,
     ) -> None:
         """
         Args:
             variant: one of `VARIANTS`.
             taps: in the order of the data.
+            drop_path: share of the last block's residual branches left out in training; it grows linearly over the blocks.
             activation_checkpointing: makes each block's activations again in the backward pass.
 
         Raises:
@@ -241,11 +246,13 @@ class EfficientNet(nn.Module):
         self.act1 = _activation(rules.lite)
         last = known.index(taps[-1])
         blocks, width, stride, sizes = [], stem, 2, {}
+        count = sum(stage.repeats for stage in stages)
+        shares = iter([drop_path * i / (count - 1) for i in range(count)])
         for index, stage in enumerate(stages[: last + 1]):
             kind = SeparableBlock if stage.expansion == 1 else InvertedResidual
             row = []
             for repeat in range(stage.repeats):
-                row.append(kind(width, stage.width, stage, stage.stride if repeat == 0 else 1, rules.lite))
+                row.append(kind(width, stage.width, stage, stage.stride if repeat == 0 else 1, rules.lite, next(shares)))
                 width = stage.width
             blocks.append(nn.Sequential(*row))
             stride *= stage.stride

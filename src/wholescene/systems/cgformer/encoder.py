@@ -19,7 +19,7 @@ class PictureEncoder(nn.Module):
 
     def __init__(self, config: GeometryConfig) -> None:
         super().__init__()
-        self.trunk = EfficientNet(config.encoder, _TAPS, activation_checkpointing=config.activation_checkpointing)
+        self.trunk = EfficientNet(config.encoder, _TAPS, drop_path=config.encoder_drop_path, activation_checkpointing=config.activation_checkpointing)
         self.head_norm = nn.BatchNorm2d(self.trunk.widths[-1], eps=1e-3)
         self.neck = SECONDFPN(self.trunk.widths, self.trunk.strides, config.neck_width, STRIDE)
         self.width = self.neck.width
