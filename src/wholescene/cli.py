@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from wholescene import __version__
-from wholescene.commands import checking, demo, predicting, scenes, tables, training
+from wholescene.commands import attention, checking, demo, growth, predicting, scenes, tables, training
 from wholescene.errors import WholesceneError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory")  # how torch says it, on an accelerator and on a processor
@@ -36,6 +36,8 @@ app = App(
 app.command(demo.demo, group=_PICTURES)
 app.command(predicting.predict, group=_PICTURES)
 app.command(predicting.overlay, group=_PICTURES)
+app.command(growth.growth, group=_PICTURES)
+app.command(attention.attention, group=_PICTURES)
 app.command(scenes.view, group=_PICTURES)
 app.command(scenes.export, group=_PICTURES)
 app.command(training.train, group=_EXPERIMENTS, usage="Usage: wholescene train RECIPE [--FIELD VALUE ...] [OPTIONS]")

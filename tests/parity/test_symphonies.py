@@ -5,6 +5,7 @@ Costs 30 to 60 s and 3 GiB a case.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import forge
@@ -25,7 +26,7 @@ from wholescene.grid import semantic_kitti_grid
 from wholescene.layers.slabs import cut, gather
 from wholescene.metrics import Counts
 from wholescene.structures import Batch, Frame, Prediction, View
-from wholescene.systems.base import normalise
+from wholescene.systems.base import System, normalise
 from wholescene.systems.symphonies.config import SymphoniesConfig
 from wholescene.systems.symphonies.model import Symphonies
 from wholescene.systems.symphonies.sight import look, on_maps, released_points, seats_of, unravelled
@@ -59,6 +60,19 @@ def batch_of(case: Case) -> Batch:
     target = forge.labels(said["target"]["name"], tuple(said["target"]["shape"]), said["target"]["classes"])
     views = {"main": View(forge.picture(**said["picture"]), camera)}
     return collate([Frame(str(case), views, semantic_kitti_grid(), forge.depth(**said["depth"]), targets={1: target})])
+
+
+def setting_of(case: Case) -> str:
+    return "kitti-360" if "360" in case.setting else "semantic-kitti"
+
+
+def exact(setting: str) -> Callable[[], Symphonies]:
+    return lambda: Symphonies(SymphoniesConfig.preset("exact", "full", setting))
+
+
+def forged(case: Case) -> tuple[System, Batch]:
+    """The system with the case's weights, and its batch; for benchmarks."""
+    return forged_into(case, TABLES[setting_of(case)], exact(setting_of(case)))[0], batch_of(case)
 
 
 def places_of(system: Symphonies) -> Places:
@@ -147,8 +161,8 @@ def tolerances_of(case: Case) -> dict[str, float]:
 
 
 def test_every_tap_is_the_released_one(case: Case) -> None:
-    setting = "kitti-360" if "360" in case.setting else "semantic-kitti"
-    system, converted = forged_into(case, TABLES[setting], lambda: Symphonies(SymphoniesConfig.preset("exact", "full", setting)))
+    setting = setting_of(case)
+    system, converted = forged_into(case, TABLES[setting], exact(setting))
     assert isinstance(system, Symphonies)
     check_inverse(case, TABLES[setting], converted)
     batch, watch = batch_of(case), Watch(case)

@@ -12,47 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from wholescene.camera import Camera
+from tiny_symphonies import GRID, SIZE, config, frame, logits_of, system
 from wholescene.data.augment import mirror
 from wholescene.data.collate import collate
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
 from wholescene.layers.deformable_attention import DeformableAttention
 from wholescene.ops.deformable import deformable_sampling
-from wholescene.structures import Batch, Frame, View
+from wholescene.structures import Batch, View
 from wholescene.systems.symphonies.attentions import DeformableLayer, DenseLayer, SceneLayout
 from wholescene.systems.symphonies.config import ATTENTIONS, SymphoniesConfig
 from wholescene.systems.symphonies.lift import ScenePositions
 from wholescene.systems.symphonies.model import Symphonies
 from wholescene.systems.symphonies.sight import look, on_maps, seats_of, to_voxels, unravelled
 
-GRID = GridPlacement((16, 16, 16), (1.6, 1.6, 0.4), lidar_corner=None)
-SIZE = (96, 64)
 CONVENTIONS = ("clean", "exact")
-
-
-def config(conventions: str = "clean", setting: str = "semantic-kitti", **fields: Any) -> SymphoniesConfig:
-    return SymphoniesConfig.preset(conventions, "tiny", setting, **{"grid": GRID, **fields})
-
-
-def system(conventions: str = "clean", setting: str = "semantic-kitti", **fields: Any) -> Symphonies:
-    torch.manual_seed(0)
-    return Symphonies(config(conventions, setting, **fields)).eval()
-
-
-def frame(seed: int = 0, size: tuple[int, int] = SIZE, grid: GridPlacement = GRID) -> Frame:
-    rng = np.random.default_rng(seed)
-    camera = Camera.from_fov(75, size).on_ground(1.65, 2)
-    voxels = grid.place(camera)
-    depth = rng.uniform(2, 25, size[::-1]).astype(np.float32)
-    labels = rng.choice([0, 0, 1, 9, 11, 255], voxels.shape).astype(np.uint8)
-    picture = rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-    return Frame(f"forged/{seed}", {"main": View(picture, camera)}, voxels, depth, targets={1: labels})
-
-
-def logits_of(model: Symphonies, *frames: Frame) -> Tensor:
-    with torch.inference_mode():
-        return model(collate(frames)).logits
 
 
 # ---- where things lie --------------------------------------------------------------------------------------------------------------
@@ -374,12 +348,8 @@ def test_parameters_are_the_papers_part_by_part() -> None:
     assert parameters(layers=0, aspp_after=None, lifting="line-of-sight")[""] + unread + dead == pytest.approx(57.22e6, abs=5e3)
 
 
-def batch_for_training() -> Batch:
-    return collate([frame(0), frame(1)])
-
-
 def test_released_conventions_train_every_parameter() -> None:
     model = system("exact").train()
-    batch = batch_for_training()
+    batch = collate([frame(0), frame(1)])
     sum(model.losses(model(batch), batch).values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []

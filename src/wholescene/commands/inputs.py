@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from wholescene.commands.options import CameraOptions
 from wholescene.commands.printing import percent
-from wholescene.errors import InputError, unknown_name
+from wholescene.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wholescene.structures import Frame
+    from wholescene.structures import Frame, View
     from wholescene.systems.base import System
 
 
@@ -22,22 +22,30 @@ class Given:
     """What the command line says of each picture, as it was written."""
 
     lens: CameraOptions
-    grid: str | None
-    depth: Path | None
-    depth_unit: str | None
-    depth_source: str | None
-    right: Path | None
-    points: Path | None
-    precision: str
-    steps: int | None
+    grid: str | None = None
+    depth: Path | None = None
+    depth_unit: str | None = None
+    depth_source: str | None = None
+    right: Path | None = None
+    baseline: float | None = None
+    right_camera: str | None = None
+    points: Path | None = None
+    precision: str = "float32"
+    steps: int | None = None
 
     def check(self, pictures: int) -> None:
         """Refuse what no picture can mend, before weights are loaded."""
         self.lens.check()
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"--steps {self.steps} is not a positive number of refinement steps")
+        if self.steps is not None and self.steps < 0:
+            raise InputError(f"--steps {self.steps} is no number of refinement steps; 0 gives the coarse answer")
         if self.depth is None and self.depth_unit is not None:
             raise InputError(f"--depth-unit {self.depth_unit} says how to read a depth map, and no --depth FILE is given")
+        if self.depth is not None and self.depth_source is not None:
+            raise InputError(f"--depth {self.depth} and --depth-source {self.depth_source} both say what the depth is; give one of them")
+        if self.baseline is not None and self.right_camera is not None:
+            raise InputError(f"--baseline {self.baseline:g} and --right-camera {self.right_camera} both place the right camera; give one of them")
+        if self.right is None and (self.baseline is not None or self.right_camera is not None):
+            raise InputError("--baseline and --right-camera place the camera of the right picture, and no --right PICTURE is given")
         single = {"--depth": self.depth, "--right": self.right, "--points": self.points}
         if pictures > 1 and any(single.values()):
             named = " and ".join(option for option, value in single.items() if value)
@@ -45,16 +53,19 @@ class Given:
 
     def check_for(self, system: System) -> None:
         """Refuse an input that the system would not look at: an answer that ignores it would be taken for one that used it."""
+        from wholescene.depth.sources import depth_source
+
         given = {"depth": self.depth or self.depth_source, "right": self.right, "points": self.points}
         wanted = system.needs | ({"depth", "points"} if "occupancy" in system.needs else frozenset())  # either becomes occupied voxels
+        source = depth_source(self.depth_source) if self.depth_source is not None else system.depth_source
+        if source is not None and "depth" in wanted:
+            wanted |= source.needs
         for name, value in given.items():
             if value is not None and name not in wanted:
                 needs = " and ".join(sorted(system.needs)) or "nothing else"
                 raise InputError(
                     f"{system.name} takes the picture and {needs}; leave --{name} out, or choose a system that looks at it (`wholescene systems`)"
                 )
-        if self.depth_source is not None:
-            raise unknown_name("depth source", self.depth_source, (), "wholescene systems")
 
     def added_to(self, frame: Frame, needs: frozenset[str]) -> tuple[Frame, list[tuple[str, object]]]:
         """The frame with depth, right picture and points where they are given (and the voxels that they occupy, for a system that needs those),
@@ -64,14 +75,12 @@ class Given:
             frame, depth_said = _with_depth(frame, self.depth, self.depth_unit)
             said.append(("depth", depth_said))
         if self.right is not None:
-            from wholescene.reading.pictures import read_picture
+            frame = replace(frame, views={**frame.views, "right": self._right_view(frame, self.right)})
+        if self.depth_source is not None:
+            from wholescene.depth.sources import depth_source, with_depth
 
-            right = read_picture(self.right)
-            if (right.width, right.height) != frame.main.camera.size:
-                raise InputError(
-                    f"{self.right} has {right.width} x {right.height} pixels; the right picture of a rectified pair is as large as the left one"
-                )
-            frame = replace(frame, views={**frame.views, "right": replace(frame.main, picture=right.array)})
+            frame = with_depth(frame, depth_source(self.depth_source))
+            said.append(("depth", f"by {self.depth_source}: {_summary(frame)}"))
         if self.points is not None:
             frame = replace(frame, points=_read_points(self.points))
             said.append(("points", f"{len(frame.points):,} from {self.points}"))  # type: ignore[arg-type]  # set in the line above
@@ -80,11 +89,23 @@ class Given:
             said.append(("occupied", f"{int(frame.occupancy.sum()):,} voxels of the input"))  # type: ignore[union-attr]  # set in the line above
         return frame, said
 
+    def _right_view(self, frame: Frame, path: Path) -> View:
+        """The right picture with its camera: its own one, that of the baseline, or (for systems that ask for none) the left one's."""
+        from wholescene.reading.cameras import parse_camera
+        from wholescene.reading.pictures import read_picture
+        from wholescene.structures import View
+
+        right, left = read_picture(path), frame.main.camera
+        if (right.width, right.height) != left.size:
+            raise InputError(f"{path} has {right.width} x {right.height} pixels; the right picture of a rectified pair is as large as the left one")
+        if self.right_camera is None:
+            return View(right.array, left if self.baseline is None else left.beside(self.baseline))
+        before = left if self.lens.camera is None else parse_camera(self.lens.camera, left.size)
+        return View(right.array, parse_camera(self.right_camera, left.size).moved_with(before, left))
+
 
 def _with_depth(frame: Frame, path: Path, unit: str | None) -> tuple[Frame, str]:
     """The frame with a depth map of its picture's size, and how it was read."""
-    import numpy as np
-
     from wholescene.depth.files import depth_unit, read_depth
 
     metres, valid = read_depth(path, unit)
@@ -93,8 +114,17 @@ def _with_depth(frame: Frame, path: Path, unit: str | None) -> tuple[Frame, str]
         raise InputError(f"{path} has {metres.shape[1]} x {metres.shape[0]} numbers and the picture {width} x {height} pixels; they must agree")
     if not valid.any():
         raise InputError(f"{path} holds no valid depth (finite and above zero); expected metres along the optical axis in most of the picture")
-    middle = f"median {np.median(metres[valid]):.2f} m, known in {percent(float(valid.mean()))} of the picture"
-    return replace(frame, depth=metres), f"{path} read as {depth_unit(unit or 'm')}: {middle}"
+    frame = replace(frame, depth=metres)
+    return frame, f"{path} read as {depth_unit(unit or 'm')}: {_summary(frame)}"
+
+
+def _summary(frame: Frame) -> str:
+    """A frame's depth in words."""
+    import numpy as np
+
+    assert frame.depth is not None
+    known = frame.depth[frame.depth > 0]
+    return f"median {np.median(known):.2f} m, known in {percent(known.size / frame.depth.size)} of the picture"
 
 
 def _with_occupancy(frame: Frame) -> Frame:

@@ -72,6 +72,11 @@ class DeformableAttention(nn.Module):
 
     def read(self, queries: Tensor, references: Tensor, projected: Tensor, shapes: Shapes) -> Tensor:
         """What the heads read from projected values, (B, Q, width), before the output projection. Arguments as `forward`."""
+        return deformable_sampling(projected, shapes, *self.places(queries, references, shapes)).flatten(2)
+
+    def places(self, queries: Tensor, references: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
+        """Where the heads look (B, Q, M, L, P, A), as `deformable_sampling` takes it, and how much each place counts (B, Q, M, L, P); arguments as
+        `forward`. P is the number of points of all groups."""
         M, G, L, P, A = self.heads, self.groups, self.levels, self.points, self.axes
         offsets = self.sampling_offsets(queries).unflatten(-1, (M, G, L, P, A))  # in cells
         offsets = offsets.transpose(3, 4).flatten(4, 5)  # (B, Q, M, L, G P, A)
@@ -81,7 +86,7 @@ class DeformableAttention(nn.Module):
             weights = weights / G
         cells = torch.tensor([tuple(reversed(tuple(s))) for s in shapes], dtype=references.dtype, device=references.device)
         locations = references[:, :, None, :, None] + offsets / cells[:, None]
-        return deformable_sampling(projected, shapes, locations, weights).flatten(2)
+        return locations, weights
 
 
 class FeedForward(nn.Module):
