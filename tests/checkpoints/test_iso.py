@@ -163,6 +163,7 @@ def test_what_is_missing_or_another_shape_is_named(tiny: Any, tmp_path: Path) ->
 def test_a_file_of_the_network_alone_fills_the_part() -> None:
     torch.manual_seed(0)
     one, other = MetricDepth("tiny"), MetricDepth("tiny")
+    one.load_state_dict(one.state_dict())
     file = METRIC_DEPTH.restore(one.state_dict())
     assert "core.core.depth_head.scratch.refinenet2.resConfUnit1.conv1.weight" in file
     other.load_state_dict(dict(converting.part_state(file, other.state_dict(), "file")), strict=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wholescene.camera import Camera
 from wholescene.data.collate import collate
+from wholescene.errors import InputError
 from wholescene.grid import semantic_kitti_grid
 from wholescene.structures import Frame, View
 from wholescene.systems.iso.metric_bins import ATTRACTORS, MetricBins, binomial
@@ -150,6 +151,9 @@ def test_the_released_network_has_the_released_parts() -> None:
 def test_it_is_frozen_and_answers_at_the_pictures_own_size() -> None:
     torch.manual_seed(0)
     network = MetricDepth("tiny").train()
+    with pytest.raises(InputError, match="fresh weights and is never trained"):
+        network.predict(np.zeros((64, 96, 3), np.uint8))
+    network.load_state_dict(network.state_dict())
     assert not any(module.training for module in network.modules())
     rng = np.random.default_rng(0)
     sizes = [(96, 64), (70, 52)]

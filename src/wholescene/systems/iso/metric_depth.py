@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wholescene.backbones.vit import ViT, variant_of
+from wholescene.errors import InputError
 from wholescene.layers.dpt import DPT
 from wholescene.structures import Batch
 from wholescene.systems.iso.metric_bins import MetricBins
@@ -47,7 +48,11 @@ DECODERS = {
 
 
 class MetricDepth(nn.Module):
-    """Picture to metres. It is frozen: always in eval mode, without gradients."""
+    """Picture to metres. It is frozen: always in eval mode, without gradients; so fresh weights would stay what they are, and are refused.
+
+    Attributes:
+        filled: whether weights were loaded into it.
+    """
 
     def __init__(self, variant: str, bins: int = 64) -> None:
         """
@@ -68,6 +73,8 @@ class MetricDepth(nn.Module):
         self.last = nn.Conv2d(half, sizes.relative, 3, padding=1)
         self.relative = nn.Conv2d(sizes.relative, 1, 1)
         self.metric = MetricBins(sizes.features, sizes.relative, embedding=sizes.embedding, bins=bins)
+        self.filled = False
+        self.register_load_state_dict_post_hook(_note_filled)
         self.requires_grad_(False)
         self.train(False)
 
@@ -83,7 +90,15 @@ class MetricDepth(nn.Module):
 
         Returns:
             (B, H, W) metres along the optical axis.
+
+        Raises:
+            InputError: no weights were loaded.
         """
+        if not (self.filled or self.relative.weight.is_meta):
+            raise InputError(
+                "the metric depth network has fresh weights and is never trained; load its weights (in a recipe: init_from: [{part: "
+                'half_2d.metric_depth, source: FILE}]), or leave it out (depth_network: "") and give depth'
+            )
         height, width = pictures.shape[-2:]
         # a mirrored border, so that no edge of the picture is an edge of what the network sees
         above, beside = (int(math.sqrt(n / 2) * 3) for n in (height, width))
@@ -118,6 +133,10 @@ class MetricDepth(nn.Module):
         device = next(self.parameters()).device
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]  # height, width, channel -> channel first
         return self(pixels.float() / 255)[0].cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _note_filled(network: nn.Module, incompatible: Any) -> None:
+    network.filled = True  # type: ignore[assignment]  # a bool of MetricDepth
 
 
 def fitted_size(height: int, width: int, patch: int = 14) -> tuple[int, int]:
