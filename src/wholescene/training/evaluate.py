@@ -178,27 +178,60 @@ def count(
     for name in by:
         if name not in SPLITS:
             raise unknown_name("split", name, SPLITS)
+    counts = SplitCounts(classes, [split for name in by for split in SPLITS[name]])
+    loading: dict[str, Any] = {"frames": frames, "batch_size": batch_size, "workers": workers}
+    for labels, example in answers(system, dataset, by=by, precision=precision, forward=forward, **loading):
+        counts.update(labels, example.truth, example.masks)
+    return SplitCounts.from_tensor(summed_over_processes(counts.as_tensor(), system), counts.splits)
+
+
+def answers(
+    system: System | Complete,
+    dataset: Dataset,
+    *,
+    by: Sequence[By] = (),
+    frames: int | None = None,
+    batch_size: int = 1,
+    workers: int = 0,
+    precision: str = "32-true",
+    forward: Callable[[Batch], Prediction] | None = None,
+) -> Iterator[tuple[Any, Example]]:
+    """Each frame that this process scores: the labels (X, Y, Z) that the system gives, and the example. Arguments as for `count`.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
     chosen = spread(len(dataset), frames)
     if not chosen:
         raise InputError("the dataset holds no frame to score; check its root and part with `wholescene data check`")
-    counts = SplitCounts(classes, [split for name in by for split in SPLITS[name]])
     preparation = system.config.preparation if isinstance(system, System) else None
-    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if _shared() else (0, 1)
     order = [(chosen[i], counted) for i, counted in shared_out(len(chosen), rank, world)]
     examples = _Examples(dataset, order, preparation, tuple(by))
-    device = system.device if isinstance(system, System) else torch.device("cpu")
+    device = _device(system)
     with evaluating(system), torch.no_grad(), autocast(precision, device):
         for scored, batch in DataLoader(examples, batch_size, num_workers=workers, collate_fn=_stacked):
             labels = _predicted(forward or system, batch.to(device)) if isinstance(system, System) else None
             for i, example in enumerate(scored):
                 if example.counts:
-                    counts.update(labels[i] if labels is not None else system(example.frame), example.truth, example.masks)  # type: ignore[arg-type]
-    if not shared:
-        return counts
-    state = counts.as_tensor().to(device if torch.distributed.get_backend() != "gloo" else "cpu")
+                    yield (labels[i] if labels is not None else system(example.frame)), example  # type: ignore[arg-type]
+
+
+def summed_over_processes(state: Tensor, system: System | Complete) -> Tensor:
+    """The sum of a state of counts over all processes; the state itself where there is one."""
+    if not _shared():
+        return state
+    state = state.to(_device(system) if torch.distributed.get_backend() != "gloo" else "cpu")
     torch.distributed.all_reduce(state)
-    return SplitCounts.from_tensor(state, counts.splits)
+    return state
+
+
+def _shared() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _device(system: System | Complete) -> torch.device:
+    return system.device if isinstance(system, System) else torch.device("cpu")
 
 
 def spread(frames: int, most: int | None) -> list[int]:
@@ -236,7 +269,7 @@ def autocast(precision: str, device: torch.device) -> Any:
 
 
 @dataclass
-class _Example:
+class Example:
     """A frame to score.
 
     Attributes:
@@ -252,21 +285,21 @@ class _Example:
     counts: bool
 
 
-class _Examples(TorchDataset[_Example]):
+class _Examples(TorchDataset[Example]):
     def __init__(self, dataset: Dataset, order: list[tuple[int, bool]], preparation: Preparation | None, by: tuple[By, ...]) -> None:
         self.dataset, self.order, self.preparation, self.by = dataset, order, preparation, by
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, place: int) -> _Example:
+    def __getitem__(self, place: int) -> Example:
         index, counts = self.order[place]
         frame = self.dataset[index]
         if 1 not in frame.targets:
             raise InputError(f"{frame.name} has no target to score against; a hidden truth is scored by its server: write a submission")
         truth = frame.targets[1]
         masks = {} if not counts else split_masks(frame, truth, self.by)
-        return _Example(prepare(frame, self.preparation) if self.preparation else frame, truth, masks, counts)
+        return Example(prepare(frame, self.preparation) if self.preparation else frame, truth, masks, counts)
 
 
 def split_masks(frame: Frame, truth: NDArray[np.uint8], by: Sequence[By]) -> dict[str, NDArray[np.bool_]]:
@@ -281,7 +314,7 @@ def split_masks(frame: Frame, truth: NDArray[np.uint8], by: Sequence[By]) -> dic
     return masks
 
 
-def _stacked(examples: Sequence[_Example]) -> tuple[Sequence[_Example], Batch]:
+def _stacked(examples: Sequence[Example]) -> tuple[Sequence[Example], Batch]:
     return examples, collate([e.frame for e in examples])
 
 
