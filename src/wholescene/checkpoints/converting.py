@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wholescene.checkpoints import iso, lmscnet, monoscene, native, ndcscene, symphonies, voxformer
+from wholescene.checkpoints import cgformer, iso, lmscnet, monoscene, native, ndcscene, scanssc, symphonies, voxformer
 from wholescene.checkpoints.reading import ForeignCheckpoint, read_foreign, strip_wrappers
 from wholescene.checkpoints.table import Converted, NameTable
 from wholescene.errors import InputError, unknown_name
@@ -19,10 +19,12 @@ from wholescene.systems.base import System
 
 # system -> setting -> table of its released names
 TABLES = {
+    "cgformer": cgformer.TABLES,
     "iso": iso.TABLES,
     "lmscnet": lmscnet.TABLES,
     "monoscene": monoscene.TABLES,
     "ndc-scene": ndcscene.TABLES,
+    "scanssc": scanssc.TABLES,
     "symphonies": symphonies.TABLES,
     "voxformer": voxformer.TABLES,
 }
