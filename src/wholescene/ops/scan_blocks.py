@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,9 +12,8 @@ from torch import Tensor
 
 _BLOCK = 2**18  # states of a block on a CPU: a few arrays of 1 MiB, which the caches hold
 _BLOCK_ELSEWHERE = 2**24
-_LONGEST_BLOCK = 512
+_SHORTEST_BLOCK, _LONGEST_BLOCK = 16, 4096  # tokens
 _LEVELLED_BELOW = 6000  # states a step: below, calls cost more than the two more passes of the two-level form
-_PIECE = 8  # tokens
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,16 @@ class Layout:
         self.kind, self.lengths, self.reverse, self.device = computed_in(u), lengths, reverse, u.device
         a_step = max(1, self.rows * self.states * self.width)
         whole = _BLOCK if u.device.type == "cpu" else _BLOCK_ELSEWHERE
-        self.piece = _PIECE if a_step < _LEVELLED_BELOW else 1
-        self.block = max(self.piece, min(_LONGEST_BLOCK, whole // a_step) // self.piece * self.piece, 16)
+        tokens = max(_SHORTEST_BLOCK, min(_LONGEST_BLOCK, whole // a_step))
+        # a power of two near the square root of half the block takes the fewest calls
+        self.piece = 2 ** int(math.log2(tokens / 2) / 2) if a_step < _LEVELLED_BELOW else 1
+        self.block = tokens // self.piece * self.piece
 
     def blocks(self) -> list[slice]:
-        """In the order of the scan."""
-        starts = range(0, self.length, self.block)
-        found = [slice(s, min(s + self.block, self.length)) for s in starts]
+        """In the order of the scan; what no whole piece is left of comes in a block of its own."""
+        pieces = self.length // self.piece * self.piece
+        found = [slice(s, min(s + self.block, pieces)) for s in range(0, pieces, self.block)]
+        found += [slice(pieces, self.length)] if pieces < self.length else []
         return found[::-1] if self.reverse else found
 
     def by_channel(self, values: Tensor) -> Tensor:
