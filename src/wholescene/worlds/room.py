@@ -19,7 +19,7 @@ from wholescene.worlds.casting import Caster
 from wholescene.worlds.observing import observe, outside
 from wholescene.worlds.room_layout import lay_out
 from wholescene.worlds.room_light import render, snapshot
-from wholescene.worlds.room_shell import THICK, Room
+from wholescene.worlds.room_shell import Room
 from wholescene.worlds.voxelising import voxelise
 
 _REFERENCE_WIDTH = 640  # pixels of the picture that `focal` speaks of
@@ -46,7 +46,7 @@ class RoomSetting:
     picture: tuple[int, int] = (640, 480)
     focal: tuple[float, float] = (505.0, 545.0)
     height: tuple[float, float] = (1.0, 1.7)
-    pitch: tuple[float, float] = (2.0, 24.0)
+    pitch: tuple[float, float] = (4.0, 26.0)
     roll: float = 3.0
     samples: int = 1
     known: Literal["view", "scan"] = "view"
@@ -117,11 +117,11 @@ def truth(caster: Caster, room: Room, grid: VoxelGrid, camera: Camera, setting: 
     centres = plain.centres()
     if setting.known == "view":
         known = camera.sees(centres)
-        index, within = plain.index_of(seen)
-        known[tuple(index[within].T)] = True
     else:
-        known = observe(caster, labels, plain, scan_poses(room, camera, setting.poses), {}, seen)
-    known &= room.within(centres, THICK + 0.5 * max(plain.voxel_size))
+        known = observe(caster, labels, plain, scan_poses(room, camera, setting.poses), {})
+    known &= room.within(centres, 0.75 * max(plain.voxel_size))  # a wall is known one voxel deep
+    index, inside = plain.index_of(seen)
+    known[tuple(index[inside].T)] = True
     return np.ascontiguousarray(np.where(known, labels, np.uint8(UNKNOWN)).transpose(order))
 
 

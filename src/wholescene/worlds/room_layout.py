@@ -245,23 +245,31 @@ def _clutter(room: Room) -> None:
         _standing(room, lambda place: clutter(rng, place), (0.5, 0.5))
 
 
+def _wardrobe(room: Room) -> None:
+    _cupboard(room, False)
+
+
+def _chest(room: Room) -> None:
+    _cupboard(room, True)
+
+
 # What a room holds: a step, and how likely it is, in this order.
 _FURNISHING: dict[str, tuple[tuple[Callable[[Room], None], float], ...]] = {
     "bedroom": (
-        (_bed, 1.0), (lambda room: _cupboard(room, False), 0.65), (lambda room: _cupboard(room, True), 0.75), (_desk, 0.45), (_bookshelf, 0.45),
-        (_television, 0.3), (_armchair, 0.25), (_chair, 0.35), (_side_table, 0.35), (_bed, 0.15),
+        (_bed, 1.0), (_wardrobe, 0.85), (_chest, 0.8), (_bookshelf, 0.5), (_desk, 0.45), (_wardrobe, 0.35), (_television, 0.35), (_armchair, 0.25),
+        (_chest, 0.5), (_chair, 0.4), (_side_table, 0.35), (_bed, 0.12),
     ),
     "living room": (
-        (_sofa, 1.0), (_television, 0.7), (_sofa, 0.35), (_bookshelf, 0.6), (_dining, 0.4), (_armchair, 0.5),
-        (lambda room: _cupboard(room, True), 0.55), (_side_table, 0.6), (_bookshelf, 0.3), (_desk, 0.15),
+        (_sofa, 1.0), (_television, 0.75), (_bookshelf, 0.7), (_wardrobe, 0.3), (_sofa, 0.25), (_dining, 0.4), (_armchair, 0.45), (_chest, 0.7),
+        (_side_table, 0.5), (_bookshelf, 0.5), (_chest, 0.4), (_desk, 0.15),
     ),
     "office": (
-        (_desk, 1.0), (_desk, 0.7), (_bookshelf, 0.8), (lambda room: _cupboard(room, False), 0.4), (lambda room: _cupboard(room, True), 0.5),
-        (_dining, 0.35), (_desk, 0.35), (_bookshelf, 0.5), (_side_table, 0.3), (_sofa, 0.15), (_television, 0.12),
+        (_desk, 1.0), (_desk, 0.7), (_bookshelf, 0.85), (_wardrobe, 0.6), (_chest, 0.6), (_dining, 0.35), (_desk, 0.35), (_bookshelf, 0.6),
+        (_wardrobe, 0.35), (_side_table, 0.3), (_sofa, 0.12), (_television, 0.12),
     ),
     "kitchen": (
-        (_kitchen, 1.0), (_dining, 0.85), (lambda room: _cupboard(room, True), 0.45), (lambda room: _cupboard(room, False), 0.3), (_side_table, 0.4),
-        (_kitchen, 0.25), (_bookshelf, 0.2), (_television, 0.15), (_chair, 0.3),
+        (_kitchen, 1.0), (_dining, 0.85), (_wardrobe, 0.5), (_chest, 0.6), (_kitchen, 0.35), (_side_table, 0.35), (_bookshelf, 0.3),
+        (_television, 0.15), (_chair, 0.3), (_chest, 0.4),
     ),
 }  # fmt: skip
 
@@ -315,15 +323,15 @@ def lay_out(rng: np.random.Generator) -> Room:
     c, s = math.cos(heading), math.sin(heading)
     corner = Place(-c * u - s * v, s * u - c * v, 0.0, -heading)
     room = Room(rng, character, (length, depth, height), corner, four_walls(length, depth), day=chance(rng, 0.72))
-    for ahead in (0.0, 0.5, 0.9):
+    for ahead in (0.0, 0.5, 0.9, 1.3):
         a, b = u + c * ahead, v + s * ahead
-        room.taken.append(Rect(a - 0.35, b - 0.35, a + 0.35, b + 0.35))
+        room.taken.append(Rect(a - 0.33, b - 0.33, a + 0.33, b + 0.33))
     cut_openings(room)
     build_shell(room)
     for step, share in _FURNISHING[character]:
         if chance(rng, share):
             step(room)
-    for step, most in ((_floor_lamp, 1), (_plant, 2), (_clutter, 3)):
+    for step, most in ((_floor_lamp, 1), (_plant, 2), (_clutter, 5)):
         for _ in range(int(rng.integers(0, most + 1))):
             step(room)
     _dress_walls(room)

@@ -67,7 +67,7 @@ class _Faces:
         picture = np.ones(self.marks.size, np.float32)
         picture[ray] = values
         picture = picture.reshape(self.marks.shape)
-        for step in (1, 2, 4):
+        for step in (1, 2, 4, 1):  # the last takes away the lattice that the wide ones leave
             picture = evened(picture, self.marks, step)
         return picture.reshape(-1)[ray]
 

@@ -91,7 +91,7 @@ def plant(rng: np.random.Generator, place: Place, tall: float) -> list[Body]:
     bodies = [drum(place, (0, 0, 0), pot, 1.6 * pot, OBJECT, Plain(one_of(rng, ((0.6, 0.3, 0.2), (0.85, 0.85, 0.82), (0.2, 0.2, 0.22))), 0.08), 1.25)]
     bodies.append(bar(place, (0, 0, pot), (0, 0, 0.8 * tall), 0.02, OBJECT, Plain((0.3, 0.22, 0.12), 0.2)))
     for _ in range(int(rng.integers(4, 9))):
-        turn, out, up = float(rng.uniform(0, 6.3)), float(rng.uniform(0.03, 0.22)) * tall, float(rng.uniform(0.45, 0.95)) * tall
+        turn, out, up = float(rng.uniform(0, 6.3)), float(rng.uniform(0.02, 0.15)) * tall, float(rng.uniform(0.45, 0.85)) * tall
         size = float(rng.uniform(0.08, 0.17)) * tall
         bodies.append(ball(place, (out * float(np.cos(turn)), out * float(np.sin(turn)), up), (size, size, 0.7 * size), OBJECT, green))
     return bodies
