@@ -11,7 +11,7 @@ The states of all tokens together, (L, D, N), are never held: a block of tokens 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError
-from wholescene.ops.choice import reference_forced, without_autocast
+from wholescene.ops.choice import reference_forced, triton_path, without_autocast
 from wholescene.ops.scan_blocks import Layout, Tokens, computed_in, counting, rows_dot, rows_times, run
 
 
@@ -67,6 +67,9 @@ def selective_scan(
     with without_autocast(u.device):
         if reference_forced():
             return reference(*given, lengths, reverse)
+        fast = triton_path("selective_scan", u)
+        if fast is not None:
+            return _around(fast.Recurrence.apply, *given, lengths, reverse)
         keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
         y, last = _Scan.apply(*given, lengths, reverse, keep)
         return y, last
@@ -104,6 +107,26 @@ def reference(
     y = y if gate is None else y * F.silu(gate.to(kind))
     y = y if lengths is None else y * counting(lengths, range(L), u.device)[..., None]
     return y.to(answered), state
+
+
+def _around(
+    recurrence: Callable[..., tuple[Tensor, Tensor]], u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, skip: Tensor | None,
+    gate: Tensor | None, bias: Tensor | None, initial: Tensor | None, lengths: Tensor | None, reverse: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The scan by a function that does h and the sum of C h alone, forward in time: (u, delta, A, B, C, initial) to y and last."""
+    kind, (batch, L, D) = computed_in(u), u.shape
+    given = u.to(kind)
+    delta = F.softplus(dt.to(kind) + (0 if bias is None else bias.to(kind)))
+    counts = None if lengths is None else counting(lengths, range(L), u.device)[..., None]
+    delta = delta if counts is None else delta * counts
+    first = given.new_zeros(batch, D, A.shape[1]) if initial is None else initial.to(kind)
+    tokens = (given, delta, B.to(kind), C.to(kind))
+    own_u, own_delta, own_B, own_C = (t.flip(1) for t in tokens) if reverse else tokens
+    y, last = recurrence(own_u, own_delta, A.to(kind), own_B, own_C, first)
+    y = y.flip(1) if reverse else y
+    y = y if skip is None else y + skip.to(kind) * given
+    y = y if gate is None else y * F.silu(gate.to(kind))
+    return (y if counts is None else y * counts).to(u.dtype), last
 
 
 class _Scan(torch.autograd.Function):
