@@ -40,10 +40,10 @@ class DataConfig:
     sequences separated by commas ("00,02"), or for procedural worlds seeds ("0..1999", both ends included, or "7,8,9").
 
     Attributes:
-        dataset: name in the table of datasets: "semantic-kitti", "nyuv2", "occscannet", "street", "room".
+        dataset: name in the table of datasets: "semantic-kitti", "sscbench-kitti-360", "nyuv2", "occscannet", "street", "room".
         root: its folder; None for worlds that are made and for a root given later.
         train, val, test: what each role takes.
-        setting: of a procedural world: "full" or "mini" (streets), "nyuv2", "occscannet" or "mini" (rooms); of Occ-ScanNet, whose lists:
+        setting: of a procedural world: "full" or "mini" (streets), "nyuv2", "occscannet", "half" or "mini" (rooms); of Occ-ScanNet, whose lists:
             "full", "iso-mini", "final" or "final-mini"; empty for its default.
         protocol: of Occ-ScanNet: what becomes of unknown voxels: "known", "unknown-as-empty" or "in-view"; empty for "known".
         axes: of Occ-ScanNet: the order of its stored targets, "y-x-z" or "x-y-z" (as ISO's loader reads them); empty for "y-x-z".
@@ -51,6 +51,9 @@ class DataConfig:
         stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, every frame of any other recording.
         revision: of the volumes on disk: "v1.1" or "v1.0" (SemanticKITTI).
         exclude: frames to leave out, by name ("03/000125"), e.g. those in which the check found nothing known.
+        depth: where depth comes from for a system that needs it: "stereo", "files:FOLDER[@UNIT]", "mono:WEIGHTS" or "truth"; empty: the dataset's
+            own, where it has one.
+        depth_cache: folder in which depth that was made is kept; None: it is made anew each time.
         augment: how training frames are varied.
     """
 
@@ -66,6 +69,8 @@ class DataConfig:
     stride: int | None = None
     revision: Literal["v1.1", "v1.0"] = "v1.1"
     exclude: tuple[str, ...] = ()
+    depth: str = ""
+    depth_cache: str | None = None
     augment: Augmentation = field(default_factory=Augmentation)
 
     def part(self, role: str) -> str:

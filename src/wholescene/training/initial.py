@@ -14,6 +14,7 @@ from wholescene.errors import InputError
 from wholescene.files import read_bytes
 from wholescene.recipes.recipe import Initial
 from wholescene.systems.base import System
+from wholescene.weights import WEIGHTS
 
 LITE0 = "lite0-package"
 
@@ -74,8 +75,8 @@ def _system_state(source: str) -> dict[str, Tensor]:
 
 
 def _part_state(source: str, part: str) -> dict[str, Tensor]:
-    """The state of a part: the file's, or of one of our own files, which hold a whole system, what it has under the part's name."""
-    state = _file_state(source)
+    """The state of a part: the file's; or, of our own files and of weights by name, which hold a whole system, what it has under the part's name."""
+    state = _system_state(source) if source in WEIGHTS else _file_state(source)
     inside = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
     return inside or state
 

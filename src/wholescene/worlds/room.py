@@ -63,14 +63,14 @@ _NYUV2 = RoomSetting()
 PRESETS = {
     "nyuv2": _NYUV2,
     "occscannet": replace(_NYUV2, grid=GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2"), known="scan"),
-    "mini": replace(
-        _NYUV2, grid=GridPlacement((32, 20, 32), (0.15, 0.15, 0.15), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"), picture=(320, 240)
-    ),
-}  # fmt: skip
+    "half": replace(_NYUV2, picture=(320, 240)),
+    "mini": replace(_NYUV2, grid=GridPlacement((32, 20, 32), (0.15, 0.15, 0.15), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"), picture=(320, 240)),
+}
 
 
 def preset(name: str) -> RoomSetting:
-    """The setting of that name: "nyuv2" (its grid and truth), "occscannet" (likewise) or "mini" (NYUv2's box in coarse voxels, a small picture).
+    """The setting of that name: "nyuv2" (its grid and truth), "occscannet" (likewise), "half" (NYUv2's with a picture of 320 x 240) or "mini"
+    (that picture, voxels of 0.15 m).
 
     Raises:
         InputError: naming the nearest ones.

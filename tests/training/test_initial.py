@@ -1,0 +1,28 @@
+"""Parts of a system start from weights by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wholescene.errors import InputError
+from wholescene.recipes import Initial, load
+from wholescene.systems import create
+from wholescene.training.initial import initialise
+from wholescene.weights import load as load_weights
+
+
+def test_the_model_for_rooms_starts_from_the_street_model_and_only_its_picture_network_does() -> None:
+    recipe = load("monoscene-room-small")
+    system = create(recipe.system.name, recipe.system.config())
+    before = {name: value.clone() for name, value in system.state_dict().items()}
+    assert initialise(system, recipe.init_from) == ["half_2d.encoder starts from monoscene-street-small"]
+    streets = load_weights("monoscene-street-small").state_dict()
+    for name, value in system.state_dict().items():
+        assert torch.equal(value, streets[name] if name.startswith("half_2d.encoder.") else before[name]), name
+
+
+def test_weights_of_another_size_are_refused() -> None:
+    system = create("monoscene", load("monoscene-room-mini").system.config())
+    with pytest.raises(InputError, match="monoscene-street-small does not fit half_2d"):
+        initialise(system, [Initial("monoscene-street-small", "half_2d.encoder")])
