@@ -25,7 +25,7 @@ _CHANNEL_ATTENTION = {
     "conv2.2.{rest}": "expand.{rest}", "conv.0.{rest}": "conv2.{rest}", "conv.2.{rest}": "norm2.{rest}",
 }  # fmt: skip
 _LAYER = {
-    "attentions.0.deformable_attention.{part}.{rest}": "attention.{part}.{rest}", "attentions.0.output_proj.{rest}": "attention.output_proj.{rest}",
+    "attentions.0.output_proj.{rest}": "attention.output_proj.{rest}", "attentions.0.deformable_attention.{part}.{rest}": "attention.{part}.{rest}",
     "ffns.0.layers.0.0.{rest}": "feed_forward.widen.{rest}", "ffns.0.layers.1.{rest}": "feed_forward.narrow.{rest}",
     "norms.0.{rest}": "norm1.{rest}", "norms.1.{rest}": "norm2.{rest}",
 }  # fmt: skip
@@ -70,8 +70,8 @@ def _depth_rules() -> Iterator[Rule]:
     yield Rule(f"{theirs}.bn.{{rest}}", f"{mono}.norm.{{rest}}")
     yield Rule(f"{theirs}.context_conv.{{rest}}", f"{mono}.context.{{rest}}")
     for kind in ("depth", "context"):
-        yield Rule(f"{theirs}.{kind}_mlp.{{rest}}", f"{mono}.{kind}_gate.{{rest}}")
-        yield Rule(f"{theirs}.{kind}_se.{{rest}}", f"{mono}.{kind}_gate.{{rest}}")
+        for net, layer in (("mlp", "fc1"), ("mlp", "fc2"), ("se", "conv_reduce"), ("se", "conv_expand")):
+            yield Rule(f"{theirs}.{kind}_{net}.{layer}.{{rest}}", f"{mono}.{kind}_gate.{layer}.{{rest}}")
     for branch in range(4):
         yield Rule(f"{theirs}.depth_conv.3.aspp{branch + 1}.atrous_conv.{{rest}}", f"{mono}.depth.3.branches.{branch}.0.{{rest}}")
         yield Rule(f"{theirs}.depth_conv.3.aspp{branch + 1}.bn.{{rest}}", f"{mono}.depth.3.branches.{branch}.1.{{rest}}")
