@@ -119,10 +119,10 @@ class ScanBlock(nn.Module):
         axis: of the volume.
         order: from where to where the scan goes.
         margin: share of the axis that every voxel sees.
-        part: voxels worked through at a time where no gradient is recorded.
+        part: voxels worked through at a time where no gradient is recorded; None: all.
     """
 
-    part = 2**15
+    part: int | None = 2**14
 
     def __init__(
         self, axis: int, width: int, hidden: int, heads: int, *, order: Order = "first-to-last", margin: float = 0.0, dropout: float = 0.0
@@ -165,7 +165,7 @@ class ScanBlock(nn.Module):
 
     def _parts(self, volume: Tensor) -> Iterator[slice]:
         slices = volume.shape[2 + self._across]
-        step = max(1, self.part * slices * volume.shape[1] // max(1, volume.numel()))
+        step = slices if self.part is None else max(1, self.part * slices * volume.shape[1] // max(1, volume.numel()))
         for start in range(0, slices, step):
             yield slice(start, min(start + step, slices))
 
