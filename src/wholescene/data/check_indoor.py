@@ -63,7 +63,8 @@ def check_nyuv2(root: str | Path, most_frames: int | None = None, progress: Prog
         InputError: nothing there.
     """
     folder = find_root(root)
-    findings, counted, tallies, seen = Findings(), Counted(), [], {}
+    findings, counted, tallies = Findings(), Counted(), []
+    seen: dict[str, str] = {}
     for split, name in FOLDERS.items():
         stems = sorted(path.stem for path in (folder / name).glob("*.bin"))
         tallies.append((name, f"{len(stems):,}", f"{PUBLISHED[name]:,}"))
@@ -91,7 +92,8 @@ def check_occscannet(root: str | Path, most_frames: int | None = None, progress:
     """
     folder = Path(root)
     findings, counted, tallies = Findings(), Counted(), []
-    hits, points, looked_at = np.zeros(len(AXES), np.int64), 0, set()
+    hits, points = np.zeros(len(AXES), np.int64), 0
+    looked_at: set[str] = set()
     there = {name: {r for r, file in lists.files.items() if (folder / file).is_file()} for name, lists in LISTS.items() if name != "iso-mini"}
     if not any(there.values()):
         files = ", ".join(sorted({file for lists in LISTS.values() for file in lists.files.values()}))
@@ -120,7 +122,7 @@ def _open(
     chosen = [index for index, name in enumerate(frames.names) if name not in but]
     if most is not None and most < len(chosen):
         chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, most).round().astype(int)]
-    kept = []
+    kept: list[tuple[int, Frame]] = []
     for done, index in enumerate(chosen, 1):
         name = frames.names[index]
         try:

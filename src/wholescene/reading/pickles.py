@@ -20,20 +20,21 @@ from wholescene.errors import InputError
 from wholescene.files import read_bytes
 
 _MOST_BYTES = 64 * 2**20  # a record of a frame has about 200 kB
+_PYTHONS_OWN: Any = pickle._Unpickler  # type: ignore[attr-defined]  # undocumented, but what everybody subclasses
 _NUMBERS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 
 
-class PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined]  # see above
+class PlainUnpickler(_PYTHONS_OWN):
     """Takes mappings, sequences, numbers, text and bytes; whatever names a class or function goes through `find_class` of a subclass."""
 
     def load_build(self) -> None:
         """Gives an object its state; a function or class gets none, since that would change it for everybody."""
-        if callable(self.stack[-2]):  # type: ignore[attr-defined]
+        if callable(self.stack[-2]):
             raise pickle.UnpicklingError("a state for a function or class")
         super().load_build()
 
     dispatch = {  # noqa: RUF012  as the base has it
-        **{code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]},
+        **{code: load for code, load in _PYTHONS_OWN.dispatch.items() if code != pickle.BYTEARRAY8[0]},
         pickle.BUILD[0]: load_build,
     }
 
@@ -155,7 +156,7 @@ class _RecordUnpickler(PlainUnpickler):
         content = self.read(claimed) if claimed <= _MOST_BYTES else b""
         if len(content) != claimed:
             raise EOFError("a byte array is longer than the file")
-        self.append(bytearray(content))  # type: ignore[attr-defined]
+        self.append(bytearray(content))
 
     dispatch = {**PlainUnpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}  # noqa: RUF012
 

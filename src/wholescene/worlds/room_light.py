@@ -64,9 +64,9 @@ class _Faces:
 
     def even_out(self, values: Array, ray: Array) -> Array:
         """(N,) values of hits, averaged with those of their neighbours on the same face."""
-        picture = np.ones(self.marks.size, np.float32)
-        picture[ray] = values
-        picture = picture.reshape(self.marks.shape)
+        flat = np.ones(self.marks.size, np.float32)
+        flat[ray] = values
+        picture = flat.reshape(self.marks.shape)
         for step in (1, 2, 4, 1):  # the last takes away the lattice that the wide ones leave
             picture = evened(picture, self.marks, step)
         return picture.reshape(-1)[ray]

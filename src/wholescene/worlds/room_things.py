@@ -90,10 +90,11 @@ def plant(rng: np.random.Generator, place: Place, tall: float) -> list[Body]:
     green = Cloth(one_of(rng, ((0.18, 0.34, 0.14), (0.25, 0.4, 0.2), (0.3, 0.42, 0.16))), (0.35, 0.5, 0.25), "dots", 0.09, 0.5)
     bodies = [drum(place, (0, 0, 0), pot, 1.6 * pot, OBJECT, Plain(one_of(rng, ((0.6, 0.3, 0.2), (0.85, 0.85, 0.82), (0.2, 0.2, 0.22))), 0.08), 1.25)]
     bodies.append(bar(place, (0, 0, pot), (0, 0, 0.8 * tall), 0.02, OBJECT, Plain((0.3, 0.22, 0.12), 0.2)))
-    for _ in range(int(rng.integers(4, 9))):
-        turn, out, up = float(rng.uniform(0, 6.3)), float(rng.uniform(0.02, 0.15)) * tall, float(rng.uniform(0.45, 0.85)) * tall
-        size = float(rng.uniform(0.08, 0.17)) * tall
-        bodies.append(ball(place, (out * float(np.cos(turn)), out * float(np.sin(turn)), up), (size, size, 0.7 * size), OBJECT, green))
+    for number in range(int(rng.integers(5, 10))):
+        turn, up = float(rng.uniform(0, 6.3)), float(rng.uniform(0.5, 0.85)) * tall
+        size = float(rng.uniform(0.1, 0.18)) * tall
+        out = 0.0 if number == 0 else float(rng.uniform(0.4, 0.9)) * size  # each clump holds on to the stem
+        bodies.append(ball(place, (out * float(np.cos(turn)), out * float(np.sin(turn)), up), (size, size, 0.8 * size), OBJECT, green))
     return bodies
 
 
