@@ -37,6 +37,8 @@ from cases import Case  # noqa: E402
 
 # `system` of case.json -> the module of tests/parity that builds it: `forged(case)` gives the system with the case's weights, and its batch
 BUILDERS = {
+    "CGFormer": "test_cgformer",
+    "ScanSSC": "test_scanssc",
     "Symphonies": "test_symphonies",
 }
 FORMS = ("plain", "ours", "ours, norms folded")

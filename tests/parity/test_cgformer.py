@@ -1,0 +1,188 @@
+"""CGFormer whole against the released code: forged weights through the converter, every tap in the order of the data, and the losses.
+
+About 60 s and 3 GiB a case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import forge
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from watching import Places, Watch, forged_into
+
+from cases import Case, find_cases
+from wholescene.camera import Camera
+from wholescene.checkpoints.cgformer import TABLES
+from wholescene.checkpoints.table import Converted
+from wholescene.data.collate import collate
+from wholescene.grid import semantic_kitti_grid
+from wholescene.structures import Batch, Frame, Lifted, Prediction, View
+from wholescene.systems.cgformer.config import CGFormerConfig
+from wholescene.systems.cgformer.geometry import frustum_points, places_of_voxels, voxels_of
+from wholescene.systems.cgformer.model import CGFormer
+from wholescene.weights import WEIGHTS, fingerprint
+
+pytestmark = pytest.mark.parity
+
+CELLS = (48, 160)
+SHAPE = (128, 128, 16)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", find_cases(metafunc.config, lambda case: case.system == "CGFormer"), ids=str)
+
+
+def frame_of(case: Case, said: dict[str, Any] | None = None) -> Frame:
+    """The case's picture, depth, camera and target; ScanSSC's cases have the same form."""
+    said = said or case.inputs
+    at = {name: np.array(values, np.float64) for name, values in said["matrices"].items()}
+    pose, affine = np.eye(4), np.eye(3)
+    pose[:3, :3], pose[:3, 3] = at["rots"].reshape(3, 3), at["trans"]
+    affine[:2, :2], affine[:2, 2] = at["post_rots"].reshape(3, 3)[:2, :2], at["post_trans"][:2]
+    assert np.array_equal(at["bda"].reshape(4, 4), np.eye(4))
+    P, size = at["intrins"].reshape(4, 4), (said["picture"]["width"], said["picture"]["height"])
+    camera = Camera(P[:3, :3], size, np.linalg.inv(pose), P[:3, 3], affine, now=size, world="lidar")
+    zero = said["stereo_depth"]["zero_rows"]
+    depth = forge.depth(**{name: value for name, value in said["stereo_depth"].items() if name != "zero_rows"})
+    depth[zero[0] : zero[1]] = 0
+    target = forge.labels(said["target"]["name"], tuple(said["target"]["shape"]), said["target"]["classes"])
+    return Frame(str(case), {"main": View(forge.picture(**said["picture"]), camera)}, semantic_kitti_grid(), depth, targets={1: target})
+
+
+def places_of_lift() -> Places:
+    """Of the 2D half, which ScanSSC shares."""
+    trunk, net, queries = "half_2d.encoder.trunk.blocks", "half_2d.depth_net", "half_2d.lift"
+    places: dict[str, tuple] = {f"backbone.{i + 2}": (f"{trunk}.{last}", "output") for i, last in enumerate(("1.6", "2.6", "4.9", "6.3"))}
+    places |= {
+        "backbone.6": ("half_2d.encoder.head_norm", "output", F.silu),
+        "neck": ("half_2d.encoder", "output"),
+        "camera_vector": (f"{net}.mono.norm", "input", lambda numbers: numbers[:, None]),
+        "mono.reduce": (f"{net}.mono.reduce.2", "output"),
+        "mono.depth_logits": (f"{net}.mono", "output", lambda made: made[0]),
+        "mono.context": (f"{net}.mono", "output", lambda made: made[1]),
+        "stereo.bin": (f"{net}.stereo.stem", "input", lambda one_hot: (one_hot.argmax(1) + 1)[0] * one_hot.sum(1)[0].long()),
+        "stereo.stem": (f"{net}.stereo.stem", "output"),
+        "stereo.logits": (f"{net}.stereo", "output"),
+        "depth_logits": (f"{net}.aggregation", "output"),
+        "depth_probability": (net, "output", lambda made: made[0]),
+        "lift.volume": (queries, "input", lambda voxels: voxels.transpose(1, 2).unflatten(2, SHAPE)),
+        "voxel.before_self": (queries, "output", lambda voxels: voxels[0]),
+    }
+    for part in ("mono_stereo", "stereo_mono", "stem", "unet", "channel_attention"):
+        places[f"aggregate.{part}"] = (f"{net}.aggregation.{part}", "output")
+    for i in range(3):
+        places[f"cross.{i}.attention"] = (f"{queries}.layers.{i}.norm1", "input", lambda voxels: voxels[0])
+        places[f"cross.{i}"] = (f"{queries}.layers.{i}", "output", lambda voxels: voxels[0])
+    return places
+
+
+def places_of_attention() -> Places:
+    layers = "half_3d.volume_net.attention.layers"
+    found = {f"self.{i}.attention": (f"{layers}.{i}.norm1", "input", lambda voxels: voxels[0]) for i in range(2)}
+    return found | {f"self.{i}": (f"{layers}.{i}", "output", lambda voxels: voxels[0]) for i in range(2)}  # type: ignore[dict-item]
+
+
+def places_of_branches() -> Places:
+    net = "half_3d.volume_net"
+    places: dict[str, tuple] = {f"local.stage{i}": (f"{net}.local.trunk", "output", _item(i)) for i in range(3)}
+    for i, plane in enumerate(("xy", "yz", "zx")):
+        places[f"plane.{plane}.pooled"] = (f"{net}.planes.pool.{plane}", "output")
+        places[f"plane.{plane}"] = (f"{net}.planes", "output", _item(i))
+    return places | {
+        "local": (f"{net}.local", "output"),
+        "fusion.weights": (f"{net}.fusion.weigh", "output", lambda logits: logits.softmax(1)),
+        "fusion": (f"{net}.fusion", "output"),
+        "head.half_logits": ("half_3d.head.classify", "output"),
+    }
+
+
+def _item(index: int) -> Callable[[Any], Tensor]:
+    return lambda made: made[index]
+
+
+def compare_geometry(watch: Watch, system: Any, batch: Batch, lifted: Lifted) -> None:
+    """What no module passes on: points, voxels, proposals and what is in view."""
+    config = system.config
+    (grid,) = lifted.grid
+    points = frustum_points(CELLS, batch.cameras["main"][0], grid, config)
+    watch.compare("lift.points", (points + torch.from_numpy(grid.T_world_grid[:3, 3].astype(np.float32)))[None, None])
+    voxels = voxels_of(points, grid, config)
+    watch.compare("lift.voxel", voxels)
+    watch.compare("lift.kept", (voxels >= 0).sum()[None])
+    assert lifted.proposals is not None
+    watch.compare("proposal", lifted.proposals[0].to(torch.uint8))
+    watch.compare("proposal.count", lifted.proposals.sum()[None])
+    _, in_view = places_of_voxels(batch, CELLS, config)
+    watch.compare("cross.image_mask", in_view[0, lifted.proposals[0].flatten()].to(torch.uint8))
+
+
+def compare_end(watch: Watch, logits: Tensor, terms: dict[str, Tensor]) -> None:
+    watch.compare("logits", logits)
+    watch.compare("labels", logits.argmax(1)[0].to(torch.uint8))
+    for tap, name in (("ce", "cross_entropy"), ("sem_scal", "semantic_affinity"), ("geo_scal", "geometric_affinity")):
+        watch.compare(f"loss.{tap}", terms[name][None])
+
+
+def tolerances_of(case: Case) -> dict[str, float]:
+    said = case.tolerances
+    early = next(value for key, value in said.items() if key.startswith("image, depth net"))
+    late = next(value for key, value in said.items() if key.startswith("all later float taps: worst"))
+    moved = next(value for key, value in said.items() if key.startswith("lift.voxel, proposal"))
+    return {
+        "stereo.bin": 0, "proposal.count": 0, "lift.kept": 1, "lift.voxel": moved, "proposal": moved, "cross.image_mask": moved,
+        "labels": said["labels: share that differs"], "loss.*": said["losses: relative"],
+        "lift.points": early, "camera_vector": early, "backbone.*": early, "neck": early, "mono.*": early, "stereo.*": early, "aggregate.*": early,
+        "depth_*": early, "*": late,
+    }  # fmt: skip
+
+
+def forged(case: Case) -> tuple[CGFormer, Batch]:
+    """The system with the case's weights, and its batch."""
+    system, _ = forged_into(case, TABLES["semantic-kitti"], lambda: CGFormer(CGFormerConfig.preset("exact")))
+    assert isinstance(system, CGFormer)
+    return system, collate([frame_of(case)])
+
+
+def check_names(case: Case, converted: Converted, system: CGFormer) -> None:
+    """The table covers every released name once and gives the file back; what trains is what the case says."""
+    keys = forge.read_keys(case.folder / "keys.tsv")
+    given_back = TABLES["semantic-kitti"].restore(converted.live, converted.dead, converted.order)
+    assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
+    assert fingerprint((name, shape) for name, shape, _ in keys) in {card.fingerprint for card in WEIGHTS.values()}
+    assert sum(p.numel() for p in system.parameters()) == case.facts["trainable"]
+
+
+def test_every_tap_is_the_released_one(case: Case) -> None:
+    system, converted = forged_into(case, TABLES["semantic-kitti"], lambda: CGFormer(CGFormerConfig.preset("exact")))
+    assert isinstance(system, CGFormer)
+    check_names(case, converted, system)
+    del converted
+    batch = collate([frame_of(case)])
+    for layer in system.half_3d.volume_net.attention.layers:
+        layer.part = None  # all voxels at once, so that every tap exists
+    watch = Watch(case)
+    planes = iter(("xy", "yz", "zx"))
+
+    def stages(module: Any, args: Any, maps: list[Tensor]) -> None:
+        plane = next(planes)
+        for i, one in enumerate(maps):
+            watch.compare(f"plane.{plane}.stage{i + 1}", one)
+
+    swin = system.half_3d.volume_net.planes.swin.register_forward_hook(stages)
+    places = {**places_of_lift(), **places_of_attention(), **places_of_branches()}
+    with torch.inference_mode():
+        with watch.hooked(system, places):
+            lifted, completed = system.joints(batch)
+        compare_geometry(watch, system, batch, lifted)
+        compare_end(watch, completed.logits, system.losses(Prediction.of(lifted, completed), batch))
+    swin.remove()
+    watch.check(tolerances_of(case), moved={"*": 2098})
+    most = next(value for key, value in case.tolerances.items() if key.startswith("all later float taps: rms"))
+    assert {row["tap"] for row in watch.rows if row.get("rms", 0) > most} == set()
