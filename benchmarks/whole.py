@@ -38,6 +38,7 @@ from cases import Case  # noqa: E402
 # `system` of case.json -> the module of tests/parity that builds it: `forged(case)` gives the system with the case's weights, and its batch
 BUILDERS = {
     "CGFormer": "test_cgformer",
+    "ISO": "test_iso",
     "ScanSSC": "test_scanssc",
     "Symphonies": "test_symphonies",
 }

@@ -93,15 +93,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("loaded", found, ids=str, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module")
-def loaded(request: pytest.FixtureRequest) -> Iterator[Loaded]:
-    case: Case = request.param
+def load(case: Case) -> Loaded:
     setting = setting_of(case)
     config = ISOConfig.preset("exact", "full", setting, depth_network="")
     system, converted = forged_into(case, TABLES[setting], lambda: ISO(config))
-    made = Loaded(case, setting, system, converted, batch_of(case, config))
+    return Loaded(case, setting, system, converted, batch_of(case, config))
+
+
+def forged(case: Case) -> tuple[System, Batch]:
+    """The system with the case's weights, and its batch, for benchmarks."""
+    loaded = load(case)
+    return loaded.system, loaded.batch
+
+
+@pytest.fixture(scope="module")
+def loaded(request: pytest.FixtureRequest) -> Iterator[Loaded]:
+    made = load(request.param)
     yield made
-    del made, system, converted
+    del made
     gc.collect()
 
 
