@@ -66,7 +66,7 @@ def test_options_out_of_range(run: Run, picture: Path, words: list[str], said: l
         (["--device", "cuda:9"], ["cuda:9", "cpu", "--device"]),
         (["--device", "toaster"], ["toaster", "cpu"]),
         (["--precision", "float8"], ["float8", "float32", "bf16"]),
-        (["--steps", "0"], ["--steps", "positive"]),
+        (["--steps=-1"], ["--steps", "coarse answer"]),
         (["--steps", "3"], ["monoscene", "does not refine"]),
         (["--depth-unit", "mm"], ["--depth-unit", "--depth FILE"]),
         (["--points", "x.bin"], ["monoscene", "leave --points out"]),

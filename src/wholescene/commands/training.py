@@ -84,14 +84,25 @@ def evaluate(
     limit: Annotated[int | None, shown("N")] = None,
     part: Literal["train", "val", "test"] = "val",
     device: Annotated[str, shown("D")] = "cpu",
+    steps: Annotated[str | None, shown("N,N,...")] = None,
+    disturb: Annotated[str | None, shown("SUITE")] = None,
+    by: Literal["split", "axis"] = "split",
+    beside: File | None = None,
+    figure: File | None = None,
     out: File | None = None,
 ) -> None:
     """Score weights on a recipe's dataset.
 
     IoU, mIoU and every class, for all voxels and for what is visible, hidden, out of view, near and far; beside the numbers stand protocol,
-    frames, data revision, weights, hardware, software and date.
+    frames, data revision, weights, hardware, software and date. With --steps, after so many steps of refinement, with active share, time and
+    memory. With --disturb, under every severity of the disturbances named, beside the clean score. With --by axis, recall, IoU and mIoU of every
+    quarter along depth, width and height, and of groups of classes in the distant halves.
 
     Try: wholescene evaluate monoscene-street-mini --weights monoscene-street-small --limit 10
+
+    Try: wholescene evaluate monoscene-street-mini --weights runs/mine/final.safetensors --disturb picture --figure robustness.png
+
+    Try: wholescene evaluate monoscene-street-mini --weights runs/mine/final.safetensors --by axis --figure axes.png --out axes.json
 
     Args:
         recipe: a recipe's name or file; its dataset is scored on.
@@ -100,6 +111,11 @@ def evaluate(
         limit: at most this many frames, spread evenly.
         part: which part of the dataset.
         device: cpu, cuda, cuda:1 or mps.
+        steps: numbers of refinement steps, for weights of a system that refines: 0,1,2,3,5.
+        disturb: all, picture, depth, camera, or names of disturbances separated by commas.
+        by: split (visible, hidden, out of view, near, far) or axis.
+        beside: with --by axis, what another run of it wrote with --out: the figure then compares the two bin by bin.
+        figure: picture to draw the disturbed scores on, or the scores along the axes.
         out: also write everything as JSON.
     """
     from wholescene.data import open_dataset
@@ -111,9 +127,22 @@ def evaluate(
     chosen = _recipe(recipe, root)
     system = load(weights, device)
     dataset = open_dataset(chosen.data, part, system.needs)
+    about = {"recipe": chosen.name, "part": f"{part} ({chosen.data.part(part)})"}
+    if steps is not None or disturb is not None:
+        from wholescene.commands.scoring import score_specially
+
+        score_specially(system, dataset, steps=steps, disturb=disturb, limit=limit, about=about, figure=figure, out=out)
+        return
+    if by == "axis":
+        from wholescene.commands.axes import score_along_axes
+
+        score_along_axes(system, dataset, limit=limit, about=about, figure=figure, out=out, beside=beside)
+        return
+    if figure is not None or beside is not None:
+        raise InputError("--figure draws disturbed scores (--disturb) or scores along the axes (--by axis), and --beside belongs to the latter")
     from wholescene.training.evaluate import evaluate as score
 
-    found = score(system, dataset, frames=limit, about={"recipe": chosen.name, "part": f"{part} ({chosen.data.part(part)})"})
+    found = score(system, dataset, frames=limit, about=about)
     header, *rows = found.table()
     table(header, rows)
     facts(found.provenance.items())

@@ -156,4 +156,5 @@ def create(name: str, config: Any) -> System:
         return kind(config)
     from wholescene.systems.refine.system import refining
 
-    return refining(kind)(config)
+    found: System = refining(kind)(config)  # type: ignore[arg-type]  # classes can be hashed
+    return found

@@ -10,6 +10,7 @@ from wholescene.errors import InputError, unknown_name
 from wholescene.grid import GridPlacement
 from wholescene.labels import LabelSet, label_set
 from wholescene.preparation import Preparation
+from wholescene.systems.refine.config import Refine
 
 Conventions = Literal["clean", "exact", "paper"]
 Size = Literal["full", "small", "tiny"]
@@ -50,6 +51,7 @@ class SystemConfig:
         activation_checkpointing: recompute activations in the backward pass instead of keeping them.
         lift: the system whose 2D half takes the place of the own one.
         completion: the system whose 3D half does.
+        refine: masked recurrent refinement of what the system completes: its settings, "mrn" for the usual ones, None for none.
         joint_fields: which fields hold the width of the lifted volume and how many times coarser its grid is, for the exchange of halves.
     """
 
@@ -64,6 +66,12 @@ class SystemConfig:
     activation_checkpointing: bool = False
     lift: HalfChoice | None = None
     completion: HalfChoice | None = None
+    refine: Literal["mrn"] | Refine | None = None
+
+    @property
+    def refinement(self) -> Refine | None:
+        """The settings of refinement; None without."""
+        return Refine() if self.refine == "mrn" else self.refine
 
     @property
     def label_set(self) -> LabelSet:

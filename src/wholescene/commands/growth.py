@@ -1,0 +1,95 @@
+"""`growth`: how refinement's mask grows over the steps, on one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from wholescene.commands.inputs import Given
+from wholescene.commands.options import CameraOptions, File, check_device, placement, shown
+from wholescene.commands.printing import facts, table
+from wholescene.errors import InputError
+
+if TYPE_CHECKING:
+    from wholescene.structures import Frame
+    from wholescene.systems.base import System
+
+
+def growth(
+    picture: Annotated[Path | None, shown("PICTURE")] = None,
+    /,
+    *,
+    weights: Annotated[str, shown("NAME|FILE")],
+    street: Annotated[int | None, shown("SEED")] = None,
+    setting: Annotated[str, shown("NAME")] = "full",
+    steps: Annotated[int, shown("N")] = 5,
+    lens: CameraOptions = CameraOptions(),  # noqa: B008
+    grid: Annotated[str | None, shown("X,Y,Z@M[:x,y,z]")] = None,
+    depth: File | None = None,
+    depth_unit: Annotated[str | None, shown("U")] = None,
+    device: Annotated[str, shown("D")] = "cpu",
+    out: File | None = None,
+) -> None:
+    """Draw how refinement's mask grows.
+
+    One column a step: the active voxels on the picture and from above (new, kept, gone), and the answer after the step. For weights of a system
+    that refines.
+
+    Try: wholescene growth --street 7 --setting mini --weights runs/monomrn/final.safetensors
+
+    Args:
+        picture: the picture; none where a street is made.
+        weights: of a system that refines: a name from `wholescene weights`, or a file.
+        street: number of a procedural street to take instead of a picture (extra `worlds`).
+        setting: of that street: full, half or mini.
+        steps: so many refinement steps.
+        grid: as for `wholescene predict`.
+        depth: depth map of the picture, for systems that need one.
+        depth_unit: what its numbers mean.
+        device: cpu, cuda, cuda:1 or mps.
+        out: picture to write; by default NAME-growth.png in the current folder.
+    """
+    from wholescene.commands.reporting import PICTURE_SUFFIXES, save_picture
+    from wholescene.systems.refine.stages import stages_of
+    from wholescene.view.growth import Stage, draw_growth
+    from wholescene.weights import load
+
+    if (picture is None) == (street is None):
+        raise InputError("give a picture, or --street SEED for a procedural one, and not both")
+    target = out if out is not None else Path(f"{picture.stem if picture is not None else f'street-{street}'}-growth.png")
+    if target.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"cannot write {target}: it is a picture; let its name end in {', '.join(PICTURE_SUFFIXES)}")
+    check_device(device)
+    given = Given(lens, grid, depth, depth_unit, depth_source=None, right=None, points=None, precision="float32", steps=steps)
+    given.check(1)
+    system = load(weights, device)
+    given.check_for(system)
+    frame = _street(street, setting) if street is not None else _frame(picture, given, system)  # type: ignore[arg-type]  # one is given
+    stages = stages_of(system, frame, steps)
+    drawn = draw_growth(
+        [Stage(scene, active) for scene, active in stages], f"{frame.name}: refinement step by step", str(system.card.get("name", ""))
+    )
+    save_picture(drawn, target)
+    rows = []
+    for step, (scene, active) in enumerate(stages):
+        changed = int((scene.labels != stages[max(0, step - 1)][0].labels).sum())
+        rows.append((step, "-" if active is None else f"{100 * active.mean():.2f}", f"{int(scene.occupied.sum()):,}", f"{changed:,}"))
+    table(("step", "active %", "occupied", "changed"), rows)
+    facts([("wrote", target)])
+
+
+def _street(seed: int, setting: str) -> Frame:
+    from wholescene.worlds.street import preset, street
+
+    return street(seed, preset(setting))
+
+
+def _frame(path: Path, given: Given, system: System) -> Frame:
+    from wholescene.reading.pictures import read_picture
+    from wholescene.structures import Frame, View
+
+    config, read = system.config, read_picture(path)
+    camera = given.lens.of(read, config.camera_height_m, config.camera_pitch_deg).noted(*read.notes)
+    voxels = placement(given.grid, config.grid).place(camera, config.camera_height_m)
+    frame, _ = given.added_to(Frame(read.name, {"main": View(read.array, camera)}, voxels), system.needs)
+    return frame

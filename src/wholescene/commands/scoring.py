@@ -1,0 +1,73 @@
+"""`evaluate` by the number of refinement steps, and under disturbances."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wholescene.commands.printing import facts, table
+from wholescene.commands.reporting import PICTURE_SUFFIXES, save_picture
+from wholescene.errors import InputError
+from wholescene.files import write_text
+
+if TYPE_CHECKING:
+    from wholescene.data import Dataset
+    from wholescene.systems.base import System
+
+
+def score_specially(
+    system: System,
+    dataset: Dataset,
+    *,
+    steps: str | None,
+    disturb: str | None,
+    limit: int | None,
+    about: dict[str, str],
+    figure: Path | None,
+    out: Path | None,
+) -> None:
+    """Print (and write) scores by steps, or under disturbances, or under disturbances by steps.
+
+    Args:
+        system: on its device.
+        dataset: of the recipe's part.
+        steps, disturb, limit, figure, out: as `wholescene evaluate` takes them.
+        about: more provenance.
+
+    Raises:
+        InputError: numbers or names that cannot be read, or a figure that is no picture.
+    """
+    from wholescene.data.disturb import suite
+    from wholescene.training import anytime
+    from wholescene.training.data import Remembered
+    from wholescene.training.evaluate import spread
+    from wholescene.training.robustness import robustness
+
+    numbers = anytime.parse_steps(steps) if steps is not None else None
+    if figure is not None and (disturb is None or figure.suffix.lower() not in PICTURE_SUFFIXES):
+        raise InputError(f"cannot draw {figure}: --figure draws disturbed scores on a picture; give --disturb, and a name in {PICTURE_SUFFIXES}")
+    about = {"dataset": type(dataset).__name__, **about}
+    kept = Remembered(dataset)  # every frame is scored many times
+    if len(spread(len(dataset), limit)) > 500:
+        kept = dataset  # type: ignore[assignment]  # too many to remember
+    if disturb is None:
+        assert numbers is not None
+        results = anytime.by_steps(system, kept, numbers, frames=limit, about=about)
+        header, *rows = anytime.table(results)
+        table(header, rows)
+        facts(results[-1].evaluation.provenance.items())
+        if out is not None:
+            write_text(out, json.dumps(anytime.as_dict(results), indent=1))
+            print(f"wrote {out}")
+        return
+    found = robustness(system, kept, suite(disturb), steps=numbers or (None,), frames=limit, about=about, say=print)
+    header, *rows = found.table()
+    table(header, rows)
+    facts(found.provenance.items())
+    if figure is not None:
+        save_picture(found.figure(f"{system.name} under disturbances: {about.get('recipe', '')}"), figure)
+        print(f"wrote {figure}")
+    if out is not None:
+        found.save(out)
+        print(f"wrote {out}")

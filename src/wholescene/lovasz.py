@@ -1,0 +1,137 @@
+"""Lovász-softmax (Berman, Triki and Blaschko, CVPR 2018): the Jaccard index of every class as a loss, in closed form.
+
+For a class with errors e = |[y = c] - p_c| sorted from large to small, G foreground voxels in all, and a foreground and b background ones among the
+first k, the loss is the sum of e_k (J_k - J_(k-1)) with J = 1 - (G - a) / (G + b). The usual code takes those differences in float32; on 2 million
+voxels half of them are wrong by more than a third. In closed form nothing cancels: a foreground voxel weighs 1 / (G + b), a background one
+(G - a) / ((G + b) (G + b - 1)), and where there is no foreground the largest error alone weighs 1. Counts are integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from wholescene.errors import InputError
+from wholescene.labels import UNKNOWN
+
+Classes = Literal["present", "all"]
+
+
+def lovasz_softmax(logits: Tensor, targets: Tensor, classes: Classes = "present", ignore: int | None = UNKNOWN) -> Tensor:
+    """The mean over classes of the Lovász extension of their Jaccard loss; the whole batch is one set of voxels.
+
+    Computed in float32 (float64 for float64 logits); one class at a time is sorted, and one tensor of the logits' size is kept for the gradient.
+
+    Args:
+        logits: (B, K, ...) float.
+        targets: (B, ...) integers 0..K-1, and `ignore`.
+        classes: "present": the mean is over classes that occur in the targets; "all": over all K.
+        ignore: label of the voxels that do not count; None: all count.
+
+    Returns:
+        scalar; 0 where no voxel counts.
+
+    Raises:
+        InputError: shapes that do not fit.
+    """
+    if targets.shape != logits.shape[:1] + logits.shape[2:]:
+        raise InputError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} are not (B, K, ...) and (B, ...) of the same voxels")
+    found: Tensor = _Loss.apply(logits, targets, classes, ignore, True)[0]
+    return found
+
+
+def lovasz(probabilities: Tensor, targets: Tensor, classes: Classes = "present", ignore: int | None = UNKNOWN) -> tuple[Tensor, Tensor]:
+    """As `lovasz_softmax`, of probabilities (B, K, ...) that need not sum to one; equal errors are taken in the order of the voxels.
+
+    Returns:
+        the loss, and that of each class (K,), -1 where a class is left out (without gradient).
+    """
+    loss, of_class = _Loss.apply(probabilities, targets, classes, ignore, False)
+    return loss, of_class
+
+
+class _Loss(torch.autograd.Function):
+    """The gradient is known as soon as a class is sorted, so it is written down then; the backward pass scales it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, targets: Tensor, classes: Classes, ignore: int | None, softmax: bool) -> tuple[Tensor, Tensor]:
+        kind = torch.float64 if values.dtype == torch.float64 else torch.float32
+        B, K = values.shape[:2]
+        flat, labels = values.flatten(2), targets.reshape(B, -1)
+        counted = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
+        where = counted.reshape(-1).nonzero()[:, 0]
+        own = labels.reshape(-1)[where]
+        level = torch.logsumexp(flat.to(kind), 1).reshape(-1)[where] if softmax else None
+        slope = torch.zeros(flat.shape, dtype=kind, device=values.device) if ctx.needs_input_grad[0] else None
+        of_class = torch.full((K,), -1.0, dtype=torch.float64, device=values.device)
+        pull = torch.zeros(len(where), dtype=kind, device=values.device)
+        occurs = torch.bincount(own.long(), minlength=K)[:K] > 0
+        chosen = [k for k in range(K) if len(where) and (classes == "all" or bool(occurs[k]))]
+        for k in chosen:
+            p = _class_values(flat[:, k], where, level, kind)
+            of_class[k], gradient = _class_loss(p, own == k)
+            if slope is None:
+                continue
+            gradient /= len(chosen)
+            if softmax:
+                pull.addcmul_(gradient, p)
+                gradient *= p
+            slope[:, k] = _spread(gradient, where, labels)
+        if slope is not None and softmax and chosen:
+            for k in range(K):  # through the softmax: p_k (g_k - sum of g p)
+                slope[:, k] -= _spread(_class_values(flat[:, k], where, level, kind).mul_(pull), where, labels)
+        ctx.slope, ctx.shape, ctx.dtype = slope, values.shape, values.dtype
+        loss = of_class[chosen].mean() if chosen else of_class.new_zeros(())
+        ctx.mark_non_differentiable(of_class)
+        return loss.to(kind), of_class.to(kind)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_loss: Tensor, to_class: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return (ctx.slope * to_loss).view(ctx.shape).to(ctx.dtype), None, None, None, None
+
+
+def _class_values(values: Tensor, where: Tensor, level: Tensor | None, kind: torch.dtype) -> Tensor:
+    """(n,) probabilities of one class (B, N) at the voxels that count; `level` is the logarithm of the softmax's sum there."""
+    picked = values.reshape(-1).index_select(0, where).to(kind)
+    return picked if level is None else picked.sub_(level).exp_()
+
+
+def _class_loss(p: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of one class (float64) and its gradient to the probabilities p (n,); foreground: (n,) bool, n > 0."""
+    errors = torch.where(foreground, 1 - p, p).clamp_(min=0).add_(0.0)  # a softmax can pass 1 by a rounding error; -0 becomes 0
+    total = int(foreground.sum())
+    gradient = torch.zeros_like(p)
+    if not total:
+        worst = errors.argmax()
+        gradient[worst] = 1
+        return errors[worst].double(), gradient
+    order = _from_large_to_small(errors)
+    hit = foreground[order]
+    a = hit.cumsum(0)
+    union = torch.arange(1, len(p) + 1, device=p.device).sub_(a).add_(total).to(torch.float64 if p.dtype == torch.float64 else torch.float32)
+    left = (total - a).to(union.dtype)
+    weights = torch.where(hit, 1 / union, left / (union * (union - 1)).clamp_(min=1))
+    loss = torch.dot(weights.double(), errors[order].double())
+    gradient[order] = torch.where(hit, -weights, weights).to(p.dtype)
+    return loss, gradient
+
+
+def _from_large_to_small(errors: Tensor) -> Tensor:
+    """The stable descending order of errors (n,) of at least 0."""
+    if errors.device.type != "cpu" or errors.dtype != torch.float32:
+        return torch.sort(errors, descending=True, stable=True).indices
+    # Floats of at least 0 are ordered as their bits are: with the index below them, NumPy sorts plain integers, several times as fast.
+    bits = errors.numpy().view(np.uint32).astype(np.uint64)
+    keys = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(32)) | np.arange(len(bits), dtype=np.uint64)
+    keys.sort()
+    return torch.from_numpy((keys & np.uint64(0xFFFFFFFF)).astype(np.int64))
+
+
+def _spread(values: Tensor, where: Tensor, labels: Tensor) -> Tensor:
+    """(B, N) with the values (n,) at the voxels that count and zeros elsewhere."""
+    return values.new_zeros(labels.numel()).index_copy_(0, where, values).view(labels.shape)

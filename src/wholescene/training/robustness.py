@@ -1,0 +1,157 @@
+"""How scores fall when the input is disturbed: a fixed, seeded suite, relative to the clean input, for any system."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wholescene.data import Dataset
+from wholescene.data.disturb import Disturbance, DisturbedFrames
+from wholescene.errors import InputError
+from wholescene.files import write_text
+from wholescene.systems.base import System
+from wholescene.training.anytime import taking
+from wholescene.training.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Say = Callable[[str], None]
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """Scores under one severity of one disturbance.
+
+    Attributes:
+        name, severity, unit: of the disturbance; "clean" and 1 without one.
+        iou, miou: one for each number of steps, 0..1.
+    """
+
+    name: str
+    severity: float
+    unit: str
+    iou: tuple[float, ...]
+    miou: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What a suite found.
+
+    Attributes:
+        steps: the numbers of refinement steps that were scored; (None,) for a system as it is.
+        clean: without a disturbance.
+        rows: one for every severity of every disturbance.
+        provenance: of the clean scores, with the suite's seed.
+    """
+
+    steps: tuple[int | None, ...]
+    clean: Disturbed
+    rows: tuple[Disturbed, ...]
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Rows of text: a header; then scores in per cent, and in brackets what is left of the clean ones; then means over each disturbance."""
+        header = ("disturbance", "severity", *(f"{name}{self._of(T)}" for T in self.steps for name in ("IoU", "mIoU")))
+        return [header, *(self._row(row) for row in (self.clean, *self.rows)), *self._means()]
+
+    def left(self, row: Disturbed) -> list[tuple[float, float]]:
+        """(IoU, mIoU) relative to the clean ones, for each number of steps; NaN where the clean score is 0."""
+        clean = zip(self.clean.iou, self.clean.miou, strict=True)
+        return [(_share(a, c), _share(b, d)) for a, b, (c, d) in zip(row.iou, row.miou, clean, strict=True)]
+
+    def figure(self, title: str) -> Image:
+        """mIoU relative to clean against the severity, one chart a disturbance, one line for each number of steps."""
+        from wholescene.view.chart import Chart, draw_charts
+
+        charts = []
+        for name in dict.fromkeys(row.name for row in self.rows):
+            rows = [row for row in self.rows if row.name == name]
+            series = {self._of(T).strip() or "mIoU": [self.left(row)[i][1] for row in rows] for i, T in enumerate(self.steps)}
+            charts.append(Chart(name, [f"{row.severity:g}" for row in rows], rows[0].unit, series))
+        said = self.provenance
+        return draw_charts(charts, title, f"mIoU, share of the clean one; {said.get('frames', '')} frames, {said.get('date', '')}", base=1.0)
+
+    def save(self, path: str | Path) -> None:
+        """As JSON, whole or not at all."""
+        rows = [{"name": r.name, "severity": r.severity, "unit": r.unit, "iou": r.iou, "miou": r.miou} for r in (self.clean, *self.rows)]
+        write_text(path, json.dumps({"steps": self.steps, "rows": rows, "provenance": self.provenance}, indent=1))
+
+    def _row(self, row: Disturbed) -> tuple[str, ...]:
+        left = self.left(row)
+        cells = [(f"{100 * a:.2f} ({c:.2f})", f"{100 * b:.2f} ({d:.2f})") for a, b, (c, d) in zip(row.iou, row.miou, left, strict=True)]
+        severity = "-" if row.name == CLEAN else f"{row.severity:g}"
+        return (row.name, severity, *(cell for pair in cells for cell in pair))
+
+    def _means(self) -> list[tuple[str, ...]]:
+        found = []
+        for name in (*dict.fromkeys(row.name for row in self.rows), ""):
+            left = [self.left(row) for row in self.rows if not name or row.name == name]
+            cells = [f"{sum(one[i][k] for one in left) / len(left):.3f}" for i in range(len(self.steps)) for k in (0, 1)]
+            found.append((f"mean of {name or 'all'}", "left", *cells))
+        return found
+
+    def _of(self, steps: int | None) -> str:
+        return "" if steps is None else f" T={steps}"
+
+
+def robustness(
+    system: System,
+    dataset: Dataset,
+    disturbances: Sequence[Disturbance],
+    *,
+    steps: Sequence[int | None] = (None,),
+    seed: int = 0,
+    say: Say | None = None,
+    **loading: Any,
+) -> Robustness:
+    """Score a system under every severity of every disturbance that touches what it eats.
+
+    Args:
+        system: on the device to use.
+        dataset: frames with targets; best one that remembers them, for each is used many times.
+        disturbances: of `data.disturb.suite`; those of depth are left out for a system that eats none.
+        steps: numbers of refinement steps to compare; (None,) for a system as it is.
+        seed: of all random numbers.
+        say: takes lines of progress.
+        loading: frames, batch_size, workers, precision as for `evaluate`.
+
+    Raises:
+        InputError: steps of a system that does not refine, or nothing left to disturb.
+    """
+    speak: Say = say or (lambda line: None)
+    felt = [d for d in disturbances if d.touches != "depth" or "depth" in system.needs]
+    for one in disturbances:
+        if one not in felt:
+            speak(f"{one.name}: left out, {system.name} eats no depth")
+    if not felt:
+        raise InputError(f"none of the disturbances touches what {system.name} eats; choose others with --disturb")
+    provenance: dict[str, str] = {}
+
+    def scored(frames: Dataset, name: str, severity: float, unit: str) -> Disturbed:
+        found = []
+        for T in steps:
+            if T is None:
+                found.append(evaluate(system, frames, splits=False, **loading))
+            else:
+                with taking(system, T):
+                    found.append(evaluate(system, frames, splits=False, **loading))
+        provenance.update({} if provenance else {**found[0].provenance, "seed of the disturbances": str(seed)})
+        return Disturbed(name, severity, unit, tuple(f.iou for f in found), tuple(f.miou for f in found))
+
+    clean = scored(dataset, CLEAN, 1.0, "")
+    rows = []
+    for one in felt:
+        for severity in one.severities:
+            rows.append(scored(DisturbedFrames(dataset, one, severity, seed), one.name, severity, one.unit))
+            speak(f"{one.name} {severity:g}: mIoU {', '.join(f'{100 * value:.2f}' for value in rows[-1].miou)}")
+    return Robustness(tuple(steps), clean, tuple(rows), provenance)
+
+
+def _share(value: float, clean: float) -> float:
+    return value / clean if clean > 0 else float("nan")
