@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from wholescene.data.collate import collate
 from wholescene.preparation import prepare
 from wholescene.structures import Batch
-from wholescene.systems import config_class, create
+from wholescene.systems import create, preset
 from wholescene.systems.shapes import Shapes, example_frame
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ class Info:
         return sum(p.multiply_adds for p in self.parts)
 
 
-def measure(system: str, conventions: str = "clean", size: str = "full", setting: str = "semantic-kitti") -> Info:
-    """Count a system by its name and preset; no weights are made and no feature is computed.
+def measure(system: str, conventions: str = "clean", size: str = "full", setting: str = "") -> Info:
+    """Count a system by its name and preset (without a setting: its first); no weights are made and no feature is computed.
 
     Raises:
         InputError: an unknown name, with the nearest.
     """
-    return measure_config(system, config_class(system).preset(conventions, size, setting=setting))  # type: ignore[attr-defined]  # every config has presets
+    return measure_config(system, preset(system, conventions, size, setting))
 
 
 def measure_config(system: str, config: SystemConfig) -> Info:

@@ -44,7 +44,7 @@ def info(
     *,
     conventions: Literal["clean", "exact", "paper"] = "clean",
     size: Literal["full", "small", "tiny"] = "full",
-    setting: Annotated[str, shown("NAME")] = "semantic-kitti",
+    setting: Annotated[str, shown("NAME")] = "",
 ) -> None:
     """Say how large a system is, before it runs.
 
@@ -56,7 +56,7 @@ def info(
         system: a name from `wholescene systems`.
         conventions: clean (what is right), exact (what released weights need) or paper.
         size: full, small or tiny.
-        setting: the dataset that it is set up for.
+        setting: the dataset that it is set up for; without it, its first.
     """
     from wholescene.info import measure
 
