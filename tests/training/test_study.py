@@ -100,3 +100,14 @@ def test_the_studies_of_the_package_are_whole() -> None:
     assert studies.names()
     for name in studies.names():
         assert studies.load(name).name == name
+
+
+def test_the_file_of_results_alone_is_enough_to_go_on_elsewhere(tmp_path: Path, base: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = study(base, tmp_path / "here", datasets=_datasets())
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/results.json").write_bytes((tmp_path / "here/results.json").read_bytes())
+    monkeypatch.setattr(studies, "train", lambda *_, **__: pytest.fail("a finished run was trained again"))
+    assert study(base, tmp_path / "there").table() == whole.table()
+    (tmp_path / "there/results.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"results\.json holds no results of a study"):
+        study(base, tmp_path / "there")

@@ -85,12 +85,24 @@ class Evaluation:
         """
         try:
             plain = json.loads(read_bytes(path, 2**20, "saved evaluation"))
+        except ValueError as error:
+            raise InputError(f"{path} holds no saved evaluation ({error}); score the weights again") from error
+        return cls.of_dict(plain, str(path))
+
+    @classmethod
+    def of_dict(cls, plain: Any, where: str) -> Evaluation:
+        """The inverse of `as_dict`.
+
+        Raises:
+            InputError: something else.
+        """
+        try:
             scores = {
                 split: Scores(**{**s, "class_iou": tuple(s["class_iou"].values()), "seen": tuple(s["seen"])}) for split, s in plain["scores"].items()
             }
             return cls(scores, label_set(plain["label_set"]), plain["provenance"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} holds no saved evaluation ({error}); score the weights again") from error
+            raise InputError(f"{where} holds no saved evaluation ({error}); score the weights again") from error
 
     def save(self, path: str | Path) -> None:
         """As JSON, whole or not at all."""

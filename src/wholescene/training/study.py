@@ -13,6 +13,8 @@ A study is a YAML of its own:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 from wholescene import recipes
 from wholescene.configuring import from_plain, to_plain
 from wholescene.errors import InputError, unknown_name
+from wholescene.files import read_bytes, write_text
 from wholescene.recipes import Budget, Recipe
 from wholescene.recipes.reading import read_yaml
 from wholescene.systems import create
@@ -29,6 +32,7 @@ from wholescene.training.evaluate import Evaluation
 from wholescene.training.run import Datasets, Say, Trained, open_datasets, train
 
 _FOLDER = Path(recipes.__file__).parent / "studies"
+RESULTS = "results.json"
 UNDECIDED = "undecided"
 COLUMNS: dict[str, Callable[[Evaluation], float]] = {
     "mIoU": lambda found: found.miou,
@@ -170,7 +174,8 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
 
     Args:
         name_or_path: a study, or the name or file of one.
-        out: its folder; each run has one in it, `VARIANT/seed-N`.
+        out: its folder; each run has one in it, `VARIANT/seed-N`, and `results.json` holds what the finished ones scored. That file alone,
+            copied into another folder, is enough to go on elsewhere.
         datasets: train and val, instead of the recipe's.
         say: called with lines to print.
 
@@ -179,20 +184,64 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
     """
     found = name_or_path if isinstance(name_or_path, Study) else load(name_or_path)
     speak: Say = say or (lambda line: None)
-    trained: dict[str, list[Trained]] = {variant: [] for variant in found.variants}
-    shared = _Shared(datasets, speak)
+    shared, results = _Shared(datasets, speak), Results(Path(out) / RESULTS)
     for seed in found.seeds:
         for variant in found.variants:
             recipe, folder = found.recipe_of(variant, seed), Path(out) / variant / f"seed-{seed}"
+            if results.of(recipe) is not None:
+                continue
             _check_same(recipe, folder)
             speak(f"{variant}, seed {seed}")
-            trained[variant].append(train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
-    if any(t.evaluation is None for ts in trained.values() for t in ts):
-        raise InputError(
-            f"study {found.name}: a variant ends without a volume, so there is no score to compare; let its last stage be a whole system"
-        )
-    runs = (Runs(v, tuple(t.evaluation for t in ts if t.evaluation), tuple(t.steps for t in ts)) for v, ts in trained.items())
-    return Outcome(found, tuple(runs))
+            results.add(recipe, train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
+    return results.outcome(found)
+
+
+class Results:
+    """What the finished runs of a study scored, in one small file: enough for the table, and to go on on another machine without the runs' folders.
+
+    Args:
+        path: the file; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept: dict[str, Any] = {}
+        if path.exists():
+            try:
+                self.kept = json.loads(read_bytes(path, 2**26, "file of results"))
+                assert isinstance(self.kept, dict)
+            except (ValueError, AssertionError) as error:
+                raise InputError(f"{path} holds no results of a study ({error}); remove it to train anew") from error
+
+    def of(self, recipe: Recipe) -> tuple[Evaluation, int] | None:
+        """Scores and steps of the run of exactly this recipe, whatever machine it is for; None if it is not finished."""
+        found = self.kept.get(_key(recipe))
+        return None if found is None else (Evaluation.of_dict(found["evaluation"], str(self.path)), int(found["steps"]))
+
+    def add(self, recipe: Recipe, trained: Trained) -> None:
+        """Keep a finished run.
+
+        Raises:
+            InputError: it makes no volume.
+        """
+        if trained.evaluation is None:
+            raise InputError(f"{recipe.name} ends without a volume, so there is no score to compare; let its last stage be a whole system")
+        about = {"variant": recipe.name, "seed": recipe.seed, "steps": trained.steps, "minutes": round(trained.minutes, 2)}
+        self.kept[_key(recipe)] = {**about, "evaluation": trained.evaluation.as_dict()}
+        write_text(self.path, json.dumps(self.kept, indent=1))
+
+    def outcome(self, found: Study) -> Outcome:
+        """The finished runs of a study."""
+        runs = []
+        for variant in found.variants:
+            done = [one for seed in found.seeds if (one := self.of(found.recipe_of(variant, seed))) is not None]
+            runs.append(Runs(variant, tuple(scores for scores, _ in done), tuple(steps for _, steps in done)))
+        return Outcome(found, tuple(run for run in runs if run.evaluations))
+
+
+def _key(recipe: Recipe) -> str:
+    plain = {name: value for name, value in to_plain(recipe).items() if name not in ("trainer", "workers", "checkpoint_every")}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class _Shared:
