@@ -10,7 +10,7 @@ from torch import nn
 
 from wholescene.layers.aspp import ASPP
 from wholescene.layers.head import CompletionHead
-from wholescene.layers.slabs import aligned, convolve, cut, double, each, enlarge, gather, may_stream, split
+from wholescene.layers.slabs import aligned, convolve, convolve_whole, cut, double, each, enlarge, gather, may_stream, split
 
 lengths, slabs = st.integers(1, 14), st.integers(1, 15)
 
@@ -31,6 +31,19 @@ def test_a_streamed_convolution_is_the_whole_one(length: int, slab: int, kernel:
     x = torch.randn(1, width, length, *(3,) * (dims - 1))
     with torch.no_grad():
         torch.testing.assert_close(gather(convolve(conv, cut(x, slab)), length), conv(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dims", "width"), [(2, 128), (3, 16)])
+@pytest.mark.parametrize("length", [3, 16, 37])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_convolution_of_a_whole_is_cut_into_slabs_that_leave_the_numbers(dims: int, width: int, length: int, dilation: int) -> None:
+    torch.manual_seed(0)
+    conv = (nn.Conv2d if dims == 2 else nn.Conv3d)(width, width, 3, padding=dilation, dilation=dilation)
+    x = torch.randn(2, width, length, *(5,) * (dims - 1))
+    with torch.inference_mode():
+        expected = conv(x)
+        assert (convolve_whole(conv, x) - expected).abs().max() <= 3e-6 * expected.abs().max()
+    assert convolve_whole(conv, x).requires_grad  # with gradients it is the convolution itself
 
 
 @given(length=lengths, slab=slabs)
