@@ -18,7 +18,7 @@ from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
 from wholescene.structures import Batch, Frame, View
 from wholescene.systems.config import HalfChoice
-from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses
+from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses, said_halves
 from wholescene.systems.lmscnet.config import LMSCNetConfig
 from wholescene.systems.lmscnet.model import LMSCNet
 from wholescene.systems.monoscene.config import MonoSceneConfig
@@ -100,6 +100,15 @@ def test_a_3d_half_is_refused_behind_a_2d_half_that_does_not_give_what_it_reads(
         system(HOST)
     Blind.gives = frozenset({"depth", "queries"})  # type: ignore[misc]
     assert isinstance(build_halves(system, HOST)[0], Blind)
+
+
+def test_a_scene_and_a_score_say_whose_halves_stood_in() -> None:
+    system = MonoScene(replace(HOST, lift=replace(OUTDOORS, fields={})))
+    scene = system.predict(np.zeros((64, 96, 3), np.uint8), Camera.from_fov(75, (96, 64)))
+    assert scene.provenance["system"] == "monoscene with the 2D half of monoscene"
+    assert said_halves("iso", HOST) == "iso"
+    both = replace(HOST, lift=HalfChoice("iso"), completion=HalfChoice("ga-monossc"))
+    assert said_halves("monoscene", both) == "monoscene with the 2D half of iso and the 3D half of ga-monossc"
 
 
 def test_two_terms_of_one_name_are_refused() -> None:

@@ -18,7 +18,7 @@ from wholescene.preparation import Preparation, prepare
 from wholescene.scene import Scene
 from wholescene.structures import Batch, Completed, Frame, Lifted, Prediction, View
 from wholescene.systems.config import SystemConfig
-from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses, refuse_choices
+from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses, refuse_choices, said_halves
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -177,7 +177,7 @@ class System(nn.Module):
         labels, top = most_likely(logits)
         everything = torch.softmax(logits.float(), 0).half().cpu().numpy() if probabilities else None
         provenance = {
-            "system": self.name,
+            "system": said_halves(self.name, self.config),
             "weights": self.card.get("name", "fresh weights"),
             "share_in_view": round(share, 4),
             "guesses": list(frame.main.camera.guesses),

@@ -98,6 +98,12 @@ def build_halves(system: type[System], config: SystemConfig) -> tuple[Half2D, Ha
     return half_2d, half_3d
 
 
+def said_halves(name: str, config: SystemConfig) -> str:
+    """A system's name, and whose halves stand in for its own: "monoscene with the 2D half of iso"."""
+    chosen = [f"the {half} half of {choice.system}" for half, choice in (("2D", config.lift), ("3D", config.completion)) if choice is not None]
+    return f"{name} with {' and '.join(chosen)}" if chosen else name
+
+
 def refuse_choices(system: type[System], config: SystemConfig) -> None:
     """Stop where a half is chosen for a system that cannot exchange it.
 

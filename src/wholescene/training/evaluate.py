@@ -26,6 +26,7 @@ from wholescene.metrics import Rule, Scores, SplitCounts
 from wholescene.preparation import Preparation, prepare
 from wholescene.structures import Batch, Frame, Prediction
 from wholescene.systems.base import System
+from wholescene.systems.halves import said_halves
 from wholescene.training.provenance import hardware, software, today
 from wholescene.training.sampler import shared_out
 
@@ -157,7 +158,7 @@ def summed_up(counts: SplitCounts, system: System | Complete, dataset: Dataset, 
         "dataset": type(dataset).__name__,
         "data revision": str(getattr(dataset, "revision", "") or "not stated"),
         "frames": f"{counts['all'].frames} of {len(dataset)}",
-        "system": str(getattr(system, "name", None) or getattr(system, "__name__", "a function")),
+        "system": said_halves(learnt.name, learnt.config) if learnt else str(getattr(system, "name", getattr(system, "__name__", "a function"))),
         "weights": str(learnt.card.get("name", "fresh weights")) if learnt else "none",
         "hardware": hardware(learnt.device if learnt else None),
         "software": software(),
