@@ -111,11 +111,12 @@ def compare_geometry(watch: Watch, system: Symphonies, batch: Batch) -> None:
     watch.compare("voxel_index", sight.voxels.flatten(1, 2))
     watch.compare("proposal_mask_bits", torch.from_numpy(np.packbits(sight.proposed()[0].numpy())))
     watch.compare("fov_mask_bits", torch.from_numpy(np.packbits(sight.in_view[0].numpy())))
-    references = on_maps(sight.pixels, sight.sizes, (4,), [[93, 305]], config.pixel_alignment)[:, :, 0]
+    cells = [[-(-n // 4) for n in batch.pictures["main"].shape[-2:]]]
+    references = on_maps(sight.pixels, sight.sizes, (4,), cells, config.pixel_alignment)[:, :, 0]
     watch.compare("ref_pix", references)
     watch.compare("ref_pix_proposed", references[:, sight.proposed()[0]])
     places = system.half_2d.instances.places()[None]
-    watch.compare("ref_2d", on_maps(places * sight.sizes - 0.5, sight.sizes, (4,), [[93, 305]], config.pixel_alignment)[:, :, 0])
+    watch.compare("ref_2d", on_maps(places * sight.sizes - 0.5, sight.sizes, (4,), cells, config.pixel_alignment)[:, :, 0])
     watch.compare("ref_3d", seats_of(sight.voxels_of_points(places), sight.shape, config.voxel_seats))
     everything = unravelled(torch.arange(grid.voxels), sight.shape)
     watch.compare("voxel_grid", seats_of(everything, sight.shape, config.voxel_seats).T.reshape(3, *sight.shape))
