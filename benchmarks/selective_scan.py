@@ -2,20 +2,22 @@
 
 python benchmarks/selective_scan.py [--channels 50] [--longest 262144] [--device cuda]
 
-Lengths double. "Loop" is the reference, one step after another without gradient; "attention" is torch's fused softmax attention of as many
-channels in heads of at most 64. Both are left out where they would take too long. Memory is what one call adds to the process beyond its inputs
-and results (its peak, from a process of its own); "stored" is what states of all tokens would take.
+Seconds are those of one CPU thread. Lengths double. "Loop" is the reference, one step after another without gradient; "attention" is torch's fused
+softmax attention of as many channels in heads of at most 64. Both are left out where they would take too long. Memory is what forward and backward
+together add beyond inputs, outputs and gradients, at its highest, in a process of its own; "stored" is what states of all tokens would take.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import math
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -51,14 +53,15 @@ def dual_forged(L: int, channels: int, device: str = "cpu") -> dict[str, Tensor]
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """The fastest of three calls after a first one; of one where that already takes seconds."""
+    """The fastest of five calls after a first one, of fewer where they take seconds. CPU seconds, since a machine that others use too takes turns."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
     times: list[float] = []
-    while len(times) < 4 and sum(times) < 4:
-        start = time.perf_counter()
+    while len(times) < 6 and sum(times) < 4:
+        start = clock()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return min(times[1:] or times)
 
 
@@ -88,7 +91,7 @@ def attention(inputs: dict[str, Tensor]) -> None:
 
 
 def peak_of(L: int, channels: int, backward: bool) -> float:
-    """MiB that one call adds beyond inputs, results and gradients, in a process of its own."""
+    """MiB that one call adds beyond inputs, outputs and gradients, at its highest, in a process of its own."""
     return float(
         subprocess.run(
             [sys.executable, __file__, "--peak", str(L), str(channels), str(int(backward))], capture_output=True, text=True, check=True
@@ -97,17 +100,25 @@ def peak_of(L: int, channels: int, backward: bool) -> float:
 
 
 def print_peak(L: int, channels: int, backward: bool) -> None:
-    """Warm up on few tokens, then measure."""
-    selective_scan(**{n: v.requires_grad_(backward) for n, v in forged(600, channels).items()})
+    """The process's highest resident memory during a call, above what it held before and what the call gives back."""
     inputs = {name: value.requires_grad_(backward) for name, value in forged(L, channels).items()}
-    results = sum(v.numel() for v in inputs.values()) * backward + inputs["u"].numel() * (1 + backward)
-    held = [torch.ones(results)]  # what results will take is touched and given back, so that the peak counts the rest
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    held.clear()
+    selective_scan(**{n: v.requires_grad_() for n, v in forged(600, channels).items()})[0].sum().backward()  # what libraries load at first use
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+    before = resident("VmRSS")
     y, _ = selective_scan(**inputs)
+    given = y.numel()
     if backward:
-        torch.autograd.grad(y, list(inputs.values()), torch.ones_like(y))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+        upstream = torch.ones_like(y)
+        given += upstream.numel() + sum(g.numel() for g in torch.autograd.grad(y, list(inputs.values()), upstream))
+    print(resident("VmHWM") - before - given * 4 / 2**20)
+
+
+def resident(which: str) -> float:
+    """MiB, of a line of /proc/self/status."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    return int(line.split()[1]) / 1024
 
 
 def main() -> None:
@@ -120,8 +131,9 @@ def main() -> None:
     if given.peak:
         return print_peak(given.peak[0], given.peak[1], bool(given.peak[2]))
     channels, device = given.channels, given.device
+    torch.set_num_threads(1)
     print(torch.cuda.get_device_name() if device == "cuda" else f"{processor()}, copy {copy_rate() / 1e9:.1f} GB/s")
-    print(f"{channels} channels, {STATES} states; seconds")
+    print(f"{channels} channels, {STATES} states")
     columns = ("tokens", "forward", "backward", "ratio", "dual", "dual back", "loop", "loop/fwd", "attention", "peak MiB", "stored MiB")
     print("".join(f"{c:>11}" for c in columns))
     rows = []

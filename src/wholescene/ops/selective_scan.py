@@ -143,10 +143,12 @@ class _Scan(torch.autograd.Function):
             return y, u.new_empty(layout.batch, *A.shape, dtype=layout.kind)
         rows = layout.by_channel(A)
         state = torch.zeros_like(rows) if initial is None else layout.by_channel(initial)
-        starts = []
-        for part in layout.blocks():
+        blocks = layout.blocks()
+        # one tensor: small ones that stay, between the large ones that go, would keep an allocator from using the space again
+        starts = rows.new_empty(len(blocks) if keep else 0, *rows.shape)
+        for index, part in enumerate(blocks):
             if keep:
-                starts.append(state)
+                starts[index] = state
             tokens = layout.tokens(part, u, dt, B, C, gate, bias)
             decay, states = tokens.recurrence(rows)
             run(decay, states, state, layout.piece)
@@ -170,7 +172,7 @@ class _Scan(torch.autograd.Function):
         sums = _Sums(torch.zeros_like(rows), rows.new_zeros(2, layout.rows, layout.width))
         carry = layout.by_channel(to_last)
         skips = None if skip is None else layout.vector(skip)
-        for part, start in zip(reversed(layout.blocks()), reversed(ctx.starts), strict=True):
+        for part, start in zip(reversed(layout.blocks()), reversed(ctx.starts.unbind(0)), strict=True):
             tokens = layout.tokens(part, u, dt, B, C, gate, bias)
             found, carry = _block_backward(tokens, rows, start, skips, layout.take(to_y, part), carry, sums, layout.piece)
             for name, value in found.items():
