@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wholescene import losses
 from wholescene.errors import InputError
 from wholescene.geometry.frustums import frustum_ids
-from wholescene.geometry.projection import project_batch
+from wholescene.geometry.projection import Rounding, project_batch
 from wholescene.layers.aspp import ASPP
 from wholescene.layers.checkpoint import run
 from wholescene.layers.slabs import cut, each, gather, may_stream
@@ -170,7 +170,7 @@ class InstanceCompletion(Half3D):
     def _frustums(self, batch: Batch) -> Tensor:
         """(B, X * Y * Z) the frustum of each voxel, -1 out of view."""
         config, seen = self.config, with_cameras_unmirrored(batch) if self.config.mirrored_scene else batch
-        rounding = "float64" if config.projection == "centre" else "released-kitti"
+        rounding: Rounding = "float64" if config.projection == "centre" else "released-kitti"
         table = project_batch(seen, 1, rounding, config.use_offset)
         sizes = [camera.size for camera in batch.cameras["main"]]
         views = zip(table.pixels, table.in_view, sizes, strict=True)

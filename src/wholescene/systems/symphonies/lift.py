@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class ScenePositions(nn.Module):
         if self.kind == "released":
             sizes = [2 * sizes[0], 2 * sizes[1], sizes[2] // 4]
         half = config.features // 2
-        self.tables = nn.ModuleList(nn.Embedding(n, half) for n in sizes)
+        self.tables: Sequence[nn.Embedding] = nn.ModuleList(nn.Embedding(n, half) for n in sizes)  # type: ignore[assignment]
         self.project = nn.Linear(3 * half, config.features)
 
     def forward(self) -> Tensor:

@@ -58,9 +58,10 @@ class PixelDecoder(nn.Module):
             return DeformableAttention(width, heads=config.pixel_heads, levels=LEVELS, points=config.pixel_points)
 
         self.layers = nn.ModuleList(PixelLayer(attention(), width, config.pixel_feedforward, 0.0) for _ in range(config.pixel_layers))
-        for conv, _ in self.entries:  # type: ignore[misc]  # each is a convolution and a norm
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        for module in self.entries.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, widths[i], h_i, w_i) at strides 8, 16, 32 to (B, pixel_width, h, w) at strides 8, 16, 32, 64."""
