@@ -49,30 +49,29 @@ def deformable_convolution(x: Tensor, offsets: Tensor, weight: Tensor, padding: 
 
 
 def reference(x: Tensor, offsets: Tensor, weight: Tensor, padding: int = 1) -> Tensor:
-    """The specification: `grid_sample` for every tap, then an ordinary product. Arguments as `deformable_convolution`, of one float dtype."""
-    edges = torch.tensor((x.shape[3], x.shape[2]), dtype=x.dtype, device=x.device)
-    taps = []
-    for place in _places(offsets, weight, padding):
-        grid = (2 * torch.stack(place[::-1], -1) + 1) / edges - 1
-        taps.append(F.grid_sample(x, grid, align_corners=False))
-    return _joined(torch.stack(taps, 2), weight)
+    """The specification: all taps read, then one product. Arguments as `deformable_convolution`, of one float dtype."""
+    B, C = x.shape[:2]
+    taps = torch.stack([_read(x, place) for place in _places(offsets, weight, padding)], 2)  # (B, C, taps, h', w')
+    groups = C // weight.shape[1]
+    out = torch.matmul(weight.reshape(groups, len(weight) // groups, -1), taps.reshape(B, groups, -1, taps.shape[3] * taps.shape[4]))
+    return out.reshape(B, len(weight), *taps.shape[3:])
 
 
 def cpu(x: Tensor, offsets: Tensor, weight: Tensor, padding: int = 1) -> Tensor:
-    """The same with every reading a bag of four weighted rows of the padded map, which keeps the places exact. Arguments as `reference`."""
-    B, _, h, w = x.shape
-    maps = F.pad(x.movedim(1, -1), (0, 0, 1, 2, 1, 2)).flatten(1, 2)  # zeros around: a place outside is moved to the nearest
-    taps = []
-    for y, across in _places(offsets, weight, padding):
-        y, across = (y + 1).clamp(0, h + 1), (across + 1).clamp(0, w + 1)
-        top, left = y.detach().floor(), across.detach().floor()
-        down, right = (y - top).flatten(1), (across - left).flatten(1)
-        first = (top * (w + 3) + left).long().flatten(1)
-        rows = torch.stack([first, first + 1, first + w + 3, first + w + 4], -1)
-        shares = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], -1)
-        read = [F.embedding_bag(rows[b], maps[b], per_sample_weights=shares[b], mode="sum") for b in range(B)]
-        taps.append(torch.stack(read).transpose(1, 2).unflatten(2, y.shape[1:]))
-    return _joined(torch.stack(taps, 2), weight)
+    """The same tap by tap, so that without gradients one reading of the map is held and not nine. Arguments as `reference`."""
+    groups = x.shape[1] // weight.shape[1]
+    total: Tensor | None = None
+    for own, place in zip(weight.flatten(2).unbind(2), _places(offsets, weight, padding), strict=True):
+        made = F.conv2d(_read(x, place), own[:, :, None, None], groups=groups)
+        total = made if total is None else total.add_(made)
+    assert total is not None
+    return total
+
+
+def _read(x: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
+    """A map (B, C, h, w) at (y, x) in cells, (B, h', w') each: (B, C, h', w')."""
+    edges = torch.tensor((x.shape[3], x.shape[2]), dtype=x.dtype, device=x.device)
+    return F.grid_sample(x, (2 * torch.stack(place[::-1], -1) + 1) / edges - 1, align_corners=False)
 
 
 def _places(offsets: Tensor, weight: Tensor, padding: int) -> list[tuple[Tensor, Tensor]]:
@@ -80,11 +79,3 @@ def _places(offsets: Tensor, weight: Tensor, padding: int) -> list[tuple[Tensor,
     rows, columns = (torch.arange(n, dtype=offsets.dtype, device=offsets.device) for n in offsets.shape[-2:])
     taps = product(range(weight.shape[2]), range(weight.shape[3]))
     return [(rows[:, None] + (i - padding) + offsets[:, 2 * t], columns + (j - padding) + offsets[:, 2 * t + 1]) for t, (i, j) in enumerate(taps)]
-
-
-def _joined(taps: Tensor, weight: Tensor) -> Tensor:
-    """(B, C, taps, h', w') and the weight to (B, O, h', w')."""
-    B, C, _, h, w = taps.shape
-    groups = C // weight.shape[1]
-    parts = taps.reshape(B, groups, -1, h * w)
-    return torch.matmul(weight.reshape(groups, len(weight) // groups, -1), parts).reshape(B, len(weight), h, w)
