@@ -75,8 +75,8 @@ def _depth_rules() -> Iterator[Rule]:
     for branch in range(4):
         yield Rule(f"{theirs}.depth_conv.3.aspp{branch + 1}.atrous_conv.{{rest}}", f"{mono}.depth.3.branches.{branch}.0.{{rest}}")
         yield Rule(f"{theirs}.depth_conv.3.aspp{branch + 1}.bn.{{rest}}", f"{mono}.depth.3.branches.{branch}.1.{{rest}}")
-    for layer in (1, 2):
-        yield Rule(f"{theirs}.depth_conv.3.global_avg_pool.{layer}.{{rest}}", f"{mono}.depth.3.pooled.{layer - 1}.{{rest}}")
+    for step in (1, 2):
+        yield Rule(f"{theirs}.depth_conv.3.global_avg_pool.{step}.{{rest}}", f"{mono}.depth.3.pooled.{step - 1}.{{rest}}")
     yield Rule(f"{theirs}.depth_conv.{{rest}}", f"{mono}.depth.{{rest}}")
     stereo = "depth_net.stereo_volume_encoder"
     yield Rule(f"{stereo}.stem.{{rest}}", f"{_DEPTH}.stereo.stem.{{rest}}")
