@@ -16,6 +16,7 @@ from wholescene.errors import InputError
 from wholescene.geometry.projection import project_batch
 from wholescene.grid import GridPlacement
 from wholescene.layers.flosp import FLoSP
+from wholescene.layers.fuse import fuse_for_inference
 from wholescene.structures import Batch, Frame, Prediction, View
 from wholescene.systems.base import normalise
 from wholescene.systems.config import HalfChoice
@@ -80,15 +81,22 @@ def test_a_voxel_takes_its_line_of_sight_and_once_more_what_its_depth_is_likely(
 
 
 @pytest.mark.parametrize("band", [1, 5, 16, 100])
-def test_bands_of_rows_give_the_whole_distribution(band: int) -> None:
+def test_bands_of_rows_give_the_whole_distribution_at_every_pixel(band: int) -> None:
     torch.manual_seed(0)
     network = DepthDistribution(3, 8, 6, band=band).eval()
+    for name, value in network.state_dict().items():
+        if name.endswith(("running_var", "bn2.weight")):
+            value.uniform_(0.5, 1.5)
     features, depth, camera = torch.randn(2, 3, 23, 17), torch.rand(2, 23, 17) * 5, torch.tensor([[2.7], [1.9]])
+    pixels = torch.cartesian_prod(torch.arange(2), torch.arange(23), torch.arange(17))[torch.randperm(2 * 23 * 17)].unbind(1)
     with torch.inference_mode():
         whole = network(features, depth, camera)
-        found = list(network.bands(features, depth, camera))
-    assert [row for row, _ in found] == [sum(b.shape[2] for _, b in found[:i]) for i in range(len(found))]
-    assert torch.allclose(torch.cat([b for _, b in found], 2), whole, rtol=1e-4, atol=1e-6)
+        assert network.streams(features)
+        found = network.at(features, depth, camera, *pixels)
+        folded = fuse_for_inference(network).at(features, depth, camera, *pixels)
+    sample, row, column = pixels
+    assert torch.allclose(found, whole[sample, :, row, column], rtol=1e-4, atol=1e-6)
+    assert torch.allclose(folded, found, rtol=1e-4, atol=1e-6)
     assert torch.allclose(whole.sum(1), torch.ones(2, 23, 17), atol=1e-5)
 
 

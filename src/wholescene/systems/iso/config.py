@@ -79,7 +79,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "depth_network": "", "frozen_norms": False,
     },
     "tiny": {
-        "encoder": "tiny", "decoder_width": 64, "features": 8, "head_width": 8, "depth_width": 16, "depth_bins": 16,
+        "encoder": "tiny", "decoder_width": 64, "features": 8, "head_width": 8, "depth_width": 8, "depth_bins": 16,
         "depth_network": "", "frozen_norms": False,
     },
 }  # fmt: skip

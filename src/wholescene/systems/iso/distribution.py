@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from wholescene.layers.camera_gate import CameraGate
 from wholescene.layers.checkpoint import run
 from wholescene.layers.residual import ResidualBlock
-from wholescene.layers.slabs import Stream, convolve, convolve_whole, each, may_stream
+from wholescene.layers.slabs import convolve, convolve_whole, each, may_stream
 
 BLOCKS = 3
 
@@ -57,27 +55,32 @@ class DepthDistribution(nn.Module):
             inner = run(block, inner, recompute=self.activation_checkpointing)
         return self._probabilities(inner)
 
-    def bands(self, features: Tensor, depth: Tensor, camera: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """The same in bands of rows where that is allowed, else in one: first row, and (B, bins, n, W)."""
-        if self.band is None or not may_stream(self, features):
-            yield 0, self(features, depth, camera)
-            return
-        row = 0
-        for band in self._stream(features, depth, camera, self.band):
-            yield row, band
-            row += band.shape[2]
+    def streams(self, features: Tensor) -> bool:
+        """Whether `at` works in bands here."""
+        return self.band is not None and may_stream(self, features)
 
-    def _stream(self, features: Tensor, depth: Tensor, camera: Tensor, rows: int) -> Stream:
+    def at(self, features: Tensor, depth: Tensor, camera: Tensor, sample: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """The probabilities at some pixels alone, in bands of rows; eval without gradients only.
+
+        Args:
+            features, depth, camera: as for the whole.
+            sample, row, column: (n,) int64, the pixels.
+
+        Returns:
+            (n, bins).
+        """
         conv, norm, activation = self.reduce
-        gates = self.gate.gates(camera)
+        gates, rows = self.gate.gates(camera), self.band or features.shape[2]
         joined = (
             torch.cat([features[:, :, start : start + rows], depth[:, None, start : start + rows].to(features.dtype)], 1)
             for start in range(0, features.shape[2], rows)
         )
         inner = each(lambda x: activation(norm(x)).mul_(gates), convolve(conv, joined))  # type: ignore[arg-type]  # a Conv2d
-        for block in self.blocks:
+        *others, last = self.blocks
+        for block in others:
             inner = block.stream(inner)  # type: ignore[operator]  # a ResidualBlock
-        return each(self._probabilities, inner)
+        found: Tensor = last.at(inner, sample, row, column)  # type: ignore[operator]
+        return self._probabilities(found.T[None, :, :, None])[0, :, :, 0].T
 
     def _probabilities(self, inner: Tensor) -> Tensor:
         """Softmax in float32 at least, whatever autocast says: a voxel reads one bin of many."""

@@ -94,20 +94,20 @@ class DualLineOfSightLift(Half2D):
 
     def _chances(self, features: Tensor, depth: Tensor, table: ProjectionTable, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """(B, N) the probability of each voxel's own depth at its pixel, 0 out of view and beyond the bins; and the whole distribution
-        (B, bins, H, W), or None where it was made in bands."""
+        (B, bins, H, W), or None where it was made at the voxels' pixels alone."""
         bins = lid_bins(table.depth, self.config.depth_bins, self.config.depth_range_m)
         sample, voxel = (table.in_view & (bins < self.config.depth_bins)).nonzero(as_tuple=True)
         (u, v), k = table.pixels[sample, voxel].unbind(1), bins[sample, voxel]
         intrinsics = [camera.intrinsics for camera in batch.cameras["main"]]
         camera = torch.tensor([[focal_number(K[0, 0], K[1, 1])] for K in intrinsics], dtype=features.dtype, device=features.device)
-        chances = torch.zeros(table.in_view.shape, dtype=torch.promote_types(features.dtype, torch.float32), device=features.device)
         whole = None
-        for row, band in self.distribution.bands(features, depth, camera):
-            rows = band.shape[2]
-            here = ((v >= row) & (v < row + rows)).nonzero()[:, 0]
-            found = band[sample[here], k[here], v[here] - row, u[here]]
-            chances = chances.index_put((sample[here], voxel[here]), found)
-            whole = band if rows == features.shape[2] else None
+        if self.distribution.streams(features):
+            rows = self.distribution.at(features, depth, camera, sample, v, u)
+            found = rows.gather(1, k[:, None])[:, 0]
+        else:
+            whole = self.distribution(features, depth, camera)
+            found = whole[sample, k, v, u]
+        chances = found.new_zeros(table.in_view.shape).index_put((sample, voxel), found)
         return chances, whole
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
