@@ -18,8 +18,9 @@ from wholescene.data.collate import collate
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
 from wholescene.layers.deformable_attention import DeformableAttention
+from wholescene.metrics import Counts
 from wholescene.ops.deformable import deformable_sampling
-from wholescene.structures import Batch, View
+from wholescene.structures import Frame, View
 from wholescene.systems.symphonies.attentions import DeformableLayer, DenseLayer, SceneLayout
 from wholescene.systems.symphonies.config import ATTENTIONS, SymphoniesConfig
 from wholescene.systems.symphonies.lift import ScenePositions
@@ -353,3 +354,26 @@ def test_released_conventions_train_every_parameter() -> None:
     batch = collate([frame(0), frame(1)])
     sum(model.losses(model(batch), batch).values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+
+
+def blocky(seed: int) -> Frame:
+    """A frame whose scene is made of blocks of 4 x 4 x 4 voxels, half of them empty."""
+    rng = np.random.default_rng(10 + seed)
+    blocks = np.where(rng.random((4, 4, 4)) < 0.5, 0, rng.choice([1, 9, 11, 13], (4, 4, 4)))
+    return replace(frame(seed), targets={1: np.kron(blocks, np.ones((4, 4, 4))).astype(np.uint8)})
+
+
+@pytest.mark.slow  # ten seconds: seventy steps
+def test_the_tiny_size_overfits_two_frames() -> None:
+    model, batch = system(dropout=0.0).train(), collate([blocky(0), blocky(1)])
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, 70)
+    for _ in range(70):
+        optimiser.zero_grad()
+        sum(model.losses(model(batch), batch).values()).backward()
+        optimiser.step()
+        schedule.step()
+    counts = Counts.zero(model.config.classes)
+    counts.update(logits_of(model.eval(), blocky(0), blocky(1)).argmax(1), batch.targets[1])
+    scores = [counts.tp[k] / (counts.tp[k] + counts.fp[k] + counts.fn[k]) for k in (1, 9, 11, 13)]
+    assert min(scores) > 0.9
