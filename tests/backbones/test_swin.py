@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wholescene.backbones.swin import Block, DropPath, PatchEmbed, PatchMerging, Swin
+from wholescene.backbones.swin import Block, PatchEmbed, PatchMerging, Swin
 from wholescene.errors import InputError
 
 
@@ -133,16 +133,6 @@ def test_a_patch_embedding_of_other_channels_is_left() -> None:
     other.load_timm({name: t for name, t in state.items() if not name.startswith("norms.")})
     assert torch.equal(other.patch_embed.proj.weight, before)
     assert torch.equal(other.layers[0].blocks[0].attn.qkv.weight, state["layers.0.blocks.0.attn.qkv.weight"])
-
-
-def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    drop = DropPath(0.25)
-    out = drop(torch.ones(4000, 3))
-    assert out.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert out.eq(out[:, :1]).all()
-    assert out.mean() == pytest.approx(1, abs=0.05)
-    assert torch.equal(drop.eval()(out), out)
 
 
 def test_numbers_that_do_not_belong_together_are_refused() -> None:
