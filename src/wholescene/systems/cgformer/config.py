@@ -168,9 +168,10 @@ def geometry_fields(conventions: str, size: str, setting: str) -> dict[str, Any]
     if setting not in SETTINGS:
         raise unknown_name("setting of CGFormer and ScanSSC", setting, SETTINGS)
     fields = dict(SETTINGS[setting])
+    if size in _PICTURES:
+        fields["preparation"] = replace(fields["preparation"], size=_PICTURES[size])
     if conventions != "clean":
-        released = fields["preparation"]
-        fields |= {**_RELEASED, "preparation": replace(released, corner_pixels=True, mixed_depth=True)}
+        fields |= {**_RELEASED, "preparation": replace(fields["preparation"], corner_pixels=True, mixed_depth=True)}
     return fields | _SHARED_SIZES.get(size, {})
 
 
@@ -203,6 +204,7 @@ _SHARED_SIZES: dict[str, dict[str, Any]] = {
         "neighbourhood": 3, "heads": 2, "points": 2, "cross_layers": 2, "self_layers": 1, "feedforward": 32, "prior_width": 8, "head_width": 16,
     },
 }  # fmt: skip
+_PICTURES = {"small": (640, 192), "tiny": (320, 96)}
 _SIZES: dict[str, dict[str, Any]] = {
     "small": {"local_blocks": (1, 1, 1), "plane_width": 48, "plane_blocks": (2, 2, 2, 2)},
     "tiny": {
