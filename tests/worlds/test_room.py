@@ -141,6 +141,9 @@ def test_behind_things_the_truth_of_a_model_goes_on_and_that_of_a_scan_has_holes
     assert np.array_equal(view.targets[1][both], scan.targets[1][both])
     assert (known["view"] & ~known["scan"]).any(), "the inside of a cupboard"
     assert (known["scan"] & ~known["view"]).sum() > 200, "beside the picture"
+    everything = room(2, replace(PLAIN_ORDER, known="all")).targets[1]
+    assert not (everything == 255).any()
+    assert all(np.array_equal(everything[known[name]], frame.targets[1][known[name]]) for name, frame in (("view", view), ("scan", scan)))
     assert scan_poses(laid_out(2), scan.main.camera, 3).shape == (3, 3)
 
 

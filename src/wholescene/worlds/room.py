@@ -38,7 +38,8 @@ class RoomSetting:
         roll: highest roll to either side, degrees.
         samples: rays a pixel: 1, 4 or 9.
         known: what the truth knows: "view", the room as far as the picture's field of view reaches, also behind things (NYUv2, whose truth is
-            annotated with models); or "scan", what was seen from several places in the room, also outside the picture (Occ-ScanNet).
+            annotated with models); "scan", what was seen from several places in the room, also outside the picture (Occ-ScanNet); or "all", every
+            voxel of the grid: beyond the walls nothing stands.
         poses: places that a scan looks from.
     """
 
@@ -49,14 +50,14 @@ class RoomSetting:
     pitch: tuple[float, float] = (4.0, 26.0)
     roll: float = 3.0
     samples: int = 1
-    known: Literal["view", "scan"] = "view"
+    known: Literal["view", "scan", "all"] = "view"
     poses: int = 8
 
     def __post_init__(self) -> None:
         if self.samples not in (1, 4, 9):
             raise InputError(f"{self.samples} samples a pixel in a RoomSetting; give 1, 4 or 9")
-        if self.known not in ("view", "scan") or self.poses < 1:
-            raise InputError(f"a RoomSetting with known {self.known!r} and {self.poses} poses; known is 'view' or 'scan', with at least one pose")
+        if self.known not in ("view", "scan", "all") or self.poses < 1:
+            raise InputError(f"a RoomSetting with known {self.known!r} and {self.poses} poses; known is view, scan or all, with at least one pose")
 
 
 _NYUV2 = RoomSetting()
@@ -64,13 +65,14 @@ PRESETS = {
     "nyuv2": _NYUV2,
     "occscannet": replace(_NYUV2, grid=GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2"), known="scan"),
     "half": replace(_NYUV2, picture=(320, 240)),
+    "half-all": replace(_NYUV2, picture=(320, 240), known="all"),
     "mini": replace(_NYUV2, grid=GridPlacement((32, 20, 32), (0.15, 0.15, 0.15), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"), picture=(320, 240)),
 }
 
 
 def preset(name: str) -> RoomSetting:
-    """The setting of that name: "nyuv2" (its grid and truth), "occscannet" (likewise), "half" (NYUv2's with a picture of 320 x 240) or "mini"
-    (that picture, voxels of 0.15 m).
+    """The setting of that name: "nyuv2" (its grid and truth), "occscannet" (likewise), "half" (NYUv2's with a picture of 320 x 240), "half-all"
+    (that with all voxels known) or "mini" (that picture, voxels of 0.15 m).
 
     Raises:
         InputError: naming the nearest ones.
@@ -114,6 +116,8 @@ def truth(caster: Caster, room: Room, grid: VoxelGrid, camera: Camera, setting: 
     """
     plain, order = in_world_order(grid)
     labels = voxelise(room.bodies, plain)
+    if setting.known == "all":
+        return np.ascontiguousarray(labels.transpose(order))
     centres = plain.centres()
     if setting.known == "view":
         known = camera.sees(centres)
