@@ -23,7 +23,8 @@ def _picture_rules() -> Iterator[Rule]:
             yield Rule(f"{decoder}.up{scale}._net.{theirs}.{{rest}}", f"{_ENCODER}.decoder.up.{index}.{ours}.{{rest}}")
 
 
-def _process_rules(theirs: str, ours: str) -> Iterator[Rule]:
+def process_rules(theirs: str, ours: str) -> Iterator[Rule]:
+    """Of a chain of dimensional decomposition residual blocks, with the shortcuts that are built and never used."""
     for shortcut in ("downsample2", "downsample3", "downsample4"):
         yield Rule(f"{theirs}.main.{{block}}.{shortcut}.{{rest}}", None, _UNUSED_SHORTCUT)
     yield Rule(f"{theirs}.main.{{block}}.{{rest}}", f"{ours}.{{block}}.{{rest}}")
@@ -32,7 +33,7 @@ def _process_rules(theirs: str, ours: str) -> Iterator[Rule]:
 def _volume_rules(downs: tuple[str, str], ups: tuple[str, str], doubling: str, head: str) -> Iterator[Rule]:
     net, prior = "net_3d_decoder", "net_3d_decoder.CP_mega_voxels"
     for index, down in enumerate(downs):
-        yield from _process_rules(f"{net}.{down}.0", f"{_VOLUME}.down.{index}.process")
+        yield from process_rules(f"{net}.{down}.0", f"{_VOLUME}.down.{index}.process")
         yield Rule(f"{net}.{down}.1.main.{{rest}}", f"{_VOLUME}.down.{index}.halve.{{rest}}")
     for theirs, ours in (*((up, f"{_VOLUME}.up.{i}") for i, up in enumerate(ups)), *([(doubling, f"{_HEAD}.up.0")] if doubling else [])):
         yield Rule(f"{net}.{theirs}.main.0.{{rest}}", f"{ours}.conv.{{rest}}")
@@ -41,7 +42,7 @@ def _volume_rules(downs: tuple[str, str], ups: tuple[str, str], doubling: str, h
     yield Rule(f"{prior}.mega_context.0.{{rest}}", f"{_VOLUME}.middle.mega_context.{{rest}}")
     yield Rule(f"{prior}.context_prior_logits.{{relation}}.0.{{rest}}", f"{_VOLUME}.middle.relations.{{relation}}.{{rest}}")
     yield Rule(f"{prior}.resize.0.{{rest}}", f"{_VOLUME}.middle.merge.{{rest}}")
-    yield from _process_rules(f"{prior}.resize.1", f"{_VOLUME}.middle.refine")
+    yield from process_rules(f"{prior}.resize.1", f"{_VOLUME}.middle.refine")
     for layer in ("conv0", "conv_classes"):
         yield Rule(f"{net}.{head}.{layer}.{{rest}}", f"{_HEAD}.segment.{layer}.{{rest}}")
     yield Rule(f"{net}.{head}.{{layer}}.{{branch}}.{{rest}}", f"{_HEAD}.segment.aspp.branches.{{branch}}.{{layer}}.{{rest}}")

@@ -14,10 +14,17 @@ from wholescene.layers.slabs import Stream, aligned, convolve, convolve_whole, e
 class ASPP(nn.Module):
     """relu(x + sum over d of BN(conv_d(relu(BN(conv_d(x)))))), all 3x3x3 of one width."""
 
-    def __init__(self, width: int, dilations: Sequence[int] = (1, 2, 3), *, activation_checkpointing: bool = False) -> None:
+    def __init__(self, width: int, dilations: Sequence[int] = (1, 2, 3), *, inner_norms: bool = True, activation_checkpointing: bool = False) -> None:
+        """
+        Args:
+            width: channels.
+            dilations: of the branches.
+            inner_norms: False: the first convolution of each branch has a bias in place of its norm (NDC-Scene's light head).
+            activation_checkpointing: of the branches.
+        """
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
-        self.branches: Sequence[_Branch] = nn.ModuleList(_Branch(width, d) for d in dilations)  # type: ignore[assignment]
+        self.branches: Sequence[_Branch] = nn.ModuleList(_Branch(width, d, inner_norms) for d in dilations)  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) to the same."""
@@ -43,10 +50,10 @@ class _Branch(nn.Module):
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
-    def __init__(self, width: int, dilation: int) -> None:
+    def __init__(self, width: int, dilation: int, inner_norm: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-        self.bn1 = nn.BatchNorm3d(width)
+        self.conv1 = nn.Conv3d(width, width, 3, padding=dilation, dilation=dilation, bias=not inner_norm)
+        self.bn1 = nn.BatchNorm3d(width) if inner_norm else nn.Identity()
         self.conv2 = nn.Conv3d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm3d(width)
 
