@@ -125,6 +125,22 @@ class Camera:
         notes = tuple(note for note in self.notes if not note.startswith(_NO_POSE))
         return replace(self, T_cam_world=np.asarray(T_cam_world, dtype=np.float64), pose_known=True, world=world, notes=notes)
 
+    def beside(self, baseline_m: float) -> Camera:
+        """The right camera of a rectified pair whose left one this is, so many metres to the right.
+
+        Raises:
+            InputError: a baseline that is not between 0 and 100 metres.
+        """
+        if not 0 < baseline_m <= 100:
+            raise InputError(f"a baseline of {baseline_m:g} m is not between 0 and 100 m; KITTI's colour cameras stand 0.53 m apart")
+        return replace(self, offset=self.offset - self.K[:, 0] * baseline_m)
+
+    def moved_with(self, before: Camera, after: Camera) -> Camera:
+        """This camera, after another one that it is fixed to was placed anew: where no pose is known of either, the two look the same way."""
+        known = self.pose_known and before.pose_known
+        relative = self.T_cam_world @ np.linalg.inv(before.T_cam_world) if known else np.eye(4)
+        return self.posed(relative @ after.T_cam_world, after.world)
+
     def noted(self, *notes: str) -> Camera:
         """The same camera with more notes; one that it has already is not repeated."""
         return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))

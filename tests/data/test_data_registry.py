@@ -17,7 +17,7 @@ from wholescene.errors import InputError
 def test_roles_open_splits_or_sequences_with_what_is_needed(fake_kitti):
     config = DataConfig(root=str(fake_kitti), val="00,08", scales=(8,), exclude=("00/000000",))
     assert open_dataset(config, "train").names == ["00/000005"]
-    frame = open_dataset(config, "val", needs={"occupancy", "depth"})[1]
+    frame = open_dataset(config, "val", needs={"occupancy"}, wishes={"depth"})[1]
     assert frame.name == "08/000000"
     assert frame.occupancy is not None
     assert frame.points is None

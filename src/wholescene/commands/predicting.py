@@ -29,6 +29,8 @@ def predict(
     depth_unit: Annotated[str | None, shown("U")] = None,
     depth_source: Annotated[str | None, shown("S")] = None,
     right: Annotated[Path | None, shown("PICTURE")] = None,
+    baseline: Annotated[float | None, shown("M")] = None,
+    right_camera: Annotated[str | None, shown("FILE[:NAME]")] = None,
     points: File | None = None,
     device: Annotated[str, shown("D")] = "cpu",
     precision: Literal["float32", "bf16"] = "float32",
@@ -52,8 +54,11 @@ def predict(
         grid: voxels forward, left, up @ metres, and the lower corner seen from the ground below the camera: 256,256,32@0.2:0,-25.6,-0.3
         depth: depth map of the picture, for systems that need one.
         depth_unit: what its numbers mean; a unit is never guessed.
-        depth_source: where depth comes from if no map is given.
-        right: the right picture of a stereo pair.
+        depth_source: where depth comes from if no map is given: stereo (of the right picture), mono:WEIGHTS (a metric depth network),
+            files:FOLDER[@UNIT].
+        right: the right picture of a rectified stereo pair.
+        baseline: metres between the two cameras of the pair.
+        right_camera: instead, the right picture's own camera, as for --camera (KITTI: calib.txt:P3).
         points: LiDAR points (.bin or .npy), for systems that need them.
         device: cpu, cuda, cuda:1 or mps.
         precision: numbers that the network computes with.
@@ -66,7 +71,7 @@ def predict(
 
     check_device(device)
     found, skipped = find_pictures(pictures)
-    given = Given(lens, grid, depth, depth_unit, depth_source, right, points, precision, steps)
+    given = Given(lens, grid, depth, depth_unit, depth_source, right, baseline, right_camera, points, precision, steps)
     given.check(len(found))
     system = fuse_for_inference(load(weights, device))
     given.check_for(system)

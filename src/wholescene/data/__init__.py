@@ -49,21 +49,22 @@ class Row:
     open: Callable[[DataConfig, str, Collection[str]], Dataset]
 
 
-def open_dataset(config: DataConfig, role: str, needs: Collection[str] = ()) -> Dataset:
+def open_dataset(config: DataConfig, role: str, needs: Collection[str] = (), wishes: Collection[str] = ()) -> Dataset:
     """The dataset of a config, for one role.
 
     Args:
         config: which dataset, where, and what each role takes.
         role: "train", "val" or "test".
         needs: inputs beside the main picture that a system wants. Depth comes from the config's depth source, or from the dataset itself.
+        wishes: inputs that are welcome, such as what only losses look at; without a source of depth they are left out where there is none.
 
     Raises:
         InputError: an unknown dataset or role, no root where one is needed, nothing there, or depth that neither the dataset nor a source gives.
     """
     if config.dataset not in DATASETS:
         raise unknown_name("dataset", config.dataset, DATASETS)
-    row, wanted = DATASETS[config.dataset], frozenset(needs)
-    if "depth" not in wanted or ("depth" in row.gives and not config.depth):
+    row, wanted = DATASETS[config.dataset], frozenset(needs) | frozenset(wishes)
+    if "depth" not in wanted or (not config.depth and ("depth" in row.gives or "depth" not in needs)):
         return row.open(config, config.part(role), wanted & row.gives)
     from wholescene.data.with_depth import WithDepth, source_of
 

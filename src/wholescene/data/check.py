@@ -15,7 +15,7 @@ from wholescene.data.report import Findings, Report, Table
 from wholescene.errors import InputError, unknown_name
 from wholescene.labels import SEMANTIC_KITTI, UNKNOWN
 
-DATASETS = ("semantic-kitti", "nyuv2", "occscannet")
+DATASETS = ("semantic-kitti", "sscbench-kitti-360", "nyuv2", "occscannet")
 
 
 def check(
@@ -33,7 +33,7 @@ def check(
 
     Args:
         root: as `SemanticKITTI` takes it.
-        dataset: the layout: "nyuv2", "occscannet", or "semantic-kitti", which also stands for an own recording in it.
+        dataset: the layout: "sscbench-kitti-360", "nyuv2", "occscannet", or "semantic-kitti", which also stands for an own recording in it.
         sequences: names; all that are there by default.
         stride: as `SemanticKITTI` takes it.
         most_frames: open at most that many frames of each sequence, evenly spread; None: all.
@@ -49,6 +49,10 @@ def check(
         raise unknown_name("dataset to check", dataset, DATASETS)
     if most_frames is not None and most_frames < 1:
         raise InputError(f"at most {most_frames} frames of a sequence would open none; give a positive number")
+    if dataset == "sscbench-kitti-360":
+        from wholescene.data.check_sscbench import check_sscbench
+
+        return check_sscbench(root, most_frames, progress)
     if dataset != "semantic-kitti":
         return _indoors(root, dataset, most_frames, progress)
     folder = find_sequences(root)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wholescene.camera import Camera
 from wholescene.data.collate import collate
+from wholescene.depth.sources import DepthSource, said_sources, with_depth
 from wholescene.errors import InputError
 from wholescene.grid import VoxelGrid
 from wholescene.preparation import Preparation, prepare
@@ -56,7 +57,7 @@ class System(nn.Module):
         super().__init__()
         self.config = config
         self.card: dict[str, Any] = {}
-        self.depth_source: Any = None
+        self.depth_source: DepthSource | None = None
         refuse_choices(type(self), config)
         if self.Lift is not None and self.Completion is not None:
             self.half_2d, self.half_3d = build_halves(type(self), config)
@@ -100,7 +101,8 @@ class System(nn.Module):
         camera: Camera | None = None,
         *,
         depth: np.ndarray | None = None,
-        right: Picture | None = None,
+        right: Picture | View | None = None,
+        baseline_m: float | None = None,
         points: np.ndarray | None = None,
         occupancy: np.ndarray | None = None,
         grid: VoxelGrid | None = None,
@@ -113,7 +115,8 @@ class System(nn.Module):
             picture_or_frame: a path, a PIL image, a (H, W, 3) uint8 array, a Frame, or a list of those.
             camera: its camera; None: the file's EXIF data, else a field of view of 65 degrees, called a guess in the result.
             depth: (H, W) metres along the optical axis, 0 where unknown, for systems that need depth.
-            right: the right picture of a stereo pair, for systems that make depth from it.
+            right: the right picture of a rectified stereo pair, or a view with its own camera; for systems or depth sources that look at it.
+            baseline_m: metres from the camera to that of `right`, where it has none of its own.
             points: (N, 3+) float metres in the world, for systems that need points.
             occupancy: (X, Y, Z) bool on the grid, for systems that need it.
             grid: where the voxels lie; None: where the weights' card places them relative to the ground.
@@ -124,16 +127,18 @@ class System(nn.Module):
             InputError: a picture that cannot be read, an input that is missing, or a grid of which nothing is in view.
         """
         if isinstance(picture_or_frame, Sequence) and not isinstance(picture_or_frame, str):
-            more = {"depth": depth, "right": right, "points": points, "occupancy": occupancy, "grid": grid, "steps": steps}
-            return [self.predict(one, camera, **more, probabilities=probabilities) for one in picture_or_frame]  # type: ignore[arg-type]
+            more: dict[str, Any] = {"depth": depth, "right": right, "baseline_m": baseline_m, "points": points, "occupancy": occupancy}
+            return [self.predict(one, camera, **more, grid=grid, steps=steps, probabilities=probabilities) for one in picture_or_frame]
         if steps is not None:
             raise InputError(f"{self.name} does not refine, so it takes no steps; leave `steps` out")
         if isinstance(picture_or_frame, Frame):
             frame = picture_or_frame
         else:
-            frame = self.frame_of(picture_or_frame, camera, right=right, grid=grid)
+            frame = self.frame_of(picture_or_frame, camera, right=right, baseline_m=baseline_m, grid=grid)
         given = {"depth": depth, "points": points, "occupancy": occupancy}
         frame = _with_inputs(frame, {k: v for k, v in given.items() if v is not None})
+        if "depth" in self.needs and frame.depth is None and self.depth_source is not None:
+            frame = with_depth(frame, self.depth_source)
         self._check_needs(frame)
         share = share_in_view(frame)
         fitted = prepare(frame, self.config.preparation)
@@ -148,8 +153,19 @@ class System(nn.Module):
         finally:
             self.train(was_training)
 
-    def frame_of(self, picture: Picture, camera: Camera | None = None, *, right: Picture | None = None, grid: VoxelGrid | None = None) -> Frame:
-        """A frame from an own picture: reads it, finds or guesses its camera, puts the camera on the ground and the grid before it."""
+    def frame_of(
+        self,
+        picture: Picture,
+        camera: Camera | None = None,
+        *,
+        right: Picture | View | None = None,
+        baseline_m: float | None = None,
+        grid: VoxelGrid | None = None,
+    ) -> Frame:
+        """A frame from an own picture: reads it, finds or guesses its camera, puts the camera on the ground and the grid before it.
+
+        A right view's own camera goes where the left one goes; without one it stands `baseline_m` to the right of it, or at its place.
+        """
         from wholescene.reading.cameras import camera_of
         from wholescene.reading.pictures import read_picture
 
@@ -157,21 +173,25 @@ class System(nn.Module):
         camera = (camera if camera is not None else camera_of(read)).noted(*read.notes)
         if camera.size != (read.width, read.height):
             camera = camera.resized((read.width, read.height))
+        recorded = camera
         if not camera.pose_known:
             height, pitch = self.config.camera_height_m, self.config.camera_pitch_deg
             camera = camera.on_ground(height, pitch, guesses=(f"height {height:g} m", f"pitch {pitch:g} degrees"))
         grid = grid if grid is not None else self.config.grid.place(camera, self.config.camera_height_m)
         views = {"main": View(read.array, camera)}
-        if right is not None:
-            other = read_picture(right)
-            views["right"] = View(other.array, camera)
+        if isinstance(right, View):
+            views["right"] = View(right.picture, right.camera.moved_with(recorded, camera))
+        elif right is not None:
+            views["right"] = View(read_picture(right).array, camera if baseline_m is None else camera.beside(baseline_m))
         return Frame(read.name, views, grid)
 
     def _check_needs(self, frame: Frame) -> None:
         held = {"right": "right" in frame.views, "past": any(n.startswith("past") for n in frame.views)}
         for need in sorted(self.needs):
             if not held.get(need, getattr(frame, need, None) is not None):
-                raise InputError(f"{frame.name}: {self.name} needs {need} beside the picture and none was given; pass {need}=... (or --{need} FILE)")
+                said = f"{frame.name}: {self.name} needs {need} beside the picture and none was given; pass {need}=... (or --{need} FILE)"
+                sources = f", or name a source of it (--depth-source): {said_sources('truth')}" if need == "depth" else ""
+                raise InputError(said + sources)
 
     def _scene(self, frame: Frame, logits: Tensor, share: float, probabilities: bool) -> Scene:
         labels, top = most_likely(logits)

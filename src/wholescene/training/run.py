@@ -111,7 +111,7 @@ def open_datasets(recipe: Recipe, system: System, say: Say) -> Datasets:
     Raises:
         InputError: as `open_dataset`.
     """
-    opened = [open_dataset(recipe.data, role, system.needs | system.supervision) for role in ("train", "val")]
+    opened = [open_dataset(recipe.data, role, system.needs, system.supervision) for role in ("train", "val")]
     if not recipe.remember:
         return {"train": opened[0], "val": opened[1]}
     kept = [Remembered(frames) for frames in opened]

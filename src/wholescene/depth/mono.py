@@ -1,0 +1,101 @@
+"""Depth from one picture by a metric depth network that the library `transformers` knows; its weights are the user's choice."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from wholescene.depth.files import Metres, Valid
+from wholescene.errors import InputError, require
+from wholescene.structures import Frame
+
+# model types whose answers are metres; depth_anything is one where its configuration says so
+METRIC = ("zoedepth", "glpn", "depth_pro", "depth_anything")
+
+
+class MetricNetwork:
+    """A network loaded once, when the first frame comes.
+
+    It knows no camera: its metres are right for cameras like those it was trained with.
+
+    Attributes:
+        weights: a folder that `save_pretrained` wrote, or a name on the hub, which is downloaded once.
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, weights: str, device: str = "cpu") -> None:
+        if not weights:
+            raise InputError("the depth source mono needs weights: mono:FOLDER or mono:HUB-NAME, of a metric depth network of transformers")
+        self.weights, self.device = weights, device
+
+    @property
+    def identity(self) -> str:
+        """As every source."""
+        return f"mono {self.weights}, {self.fingerprint}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the weights: a folder may hold others tomorrow."""
+        import hashlib
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1)[:64].double().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def _model(self) -> Any:
+        transformers = require("transformers", extra="depth")
+        try:
+            model = transformers.AutoModelForDepthEstimation.from_pretrained(self.weights)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(
+                f"no depth network of transformers in {self.weights!r} ({_first_line(error)}); expected a folder that save_pretrained wrote, "
+                "or a hub name"
+            ) from error
+        kind = model.config.model_type
+        if kind not in METRIC or (kind == "depth_anything" and getattr(model.config, "depth_estimation_type", "relative") != "metric"):
+            raise InputError(
+                f"the depth network {self.weights} ({kind}) gives depth without a scale, not metres; take a metric one, such as ZoeDepth or "
+                "the metric form of Depth Anything V2"
+            )
+        return model.eval().to(self.device)
+
+    @cached_property
+    def _processor(self) -> Any:
+        transformers = require("transformers", extra="depth")
+        try:
+            return transformers.AutoImageProcessor.from_pretrained(self.weights)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise InputError(
+                f"{self.weights!r} does not say how pictures are prepared for it ({_first_line(error)}); its preprocessor_config.json is wanted"
+            ) from error
+
+    def __call__(self, frame: Frame) -> tuple[Metres, Valid]:
+        """As every source.
+
+        Raises:
+            InputError: weights that are not there, or not of a metric depth network.
+            MissingExtraError: transformers is not installed; install the extra `depth`.
+        """
+        import torch
+
+        picture = frame.main.picture
+        height, width = picture.shape[:2]
+        model, processor = self._model, self._processor
+        with torch.inference_mode():
+            inputs = processor(images=picture, return_tensors="pt").to(self.device)
+            outputs = model(**inputs)
+            more = {"source_sizes": [(height, width)]} if model.config.model_type == "zoedepth" else {}
+            found = processor.post_process_depth_estimation(outputs, target_sizes=[(height, width)], **more)[0]["predicted_depth"]
+        metres = found.float().cpu().numpy().reshape(height, width)
+        valid = np.isfinite(metres) & (metres > 0)
+        return np.where(valid, metres, np.float32(0)), valid
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

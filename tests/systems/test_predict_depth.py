@@ -1,0 +1,64 @@
+"""How `predict` comes to depth: given, by a source, or by a sentence that says which sources there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from wholescene.camera import Camera
+from wholescene.errors import InputError
+from wholescene.grid import GridPlacement
+from wholescene.structures import Frame, View
+from wholescene.systems import create
+from wholescene.systems.base import System
+from wholescene.systems.voxformer.config import VoxFormerConfig
+
+GRID = GridPlacement((16, 16, 8), (1.6, 1.6, 0.8), lidar_corner=None)
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+LENS = Camera.from_intrinsics(60, 60, 47.5, 31.5, (96, 64))
+
+
+@pytest.fixture
+def system() -> System:
+    torch.manual_seed(0)
+    return create("voxformer", VoxFormerConfig.preset("clean", "tiny", grid=GRID))
+
+
+class Baseline:
+    """A source that tells the distance of the two cameras as depth."""
+
+    needs, identity = frozenset({"right"}), ""
+
+    def __call__(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        left, right = (frame.views[n].camera for n in ("main", "right"))
+        metres = np.full(PICTURE.shape[:2], np.linalg.norm(right.position - left.position), np.float32)
+        return metres, metres > 0
+
+
+def test_a_source_is_asked_only_where_no_depth_is_given(system: System) -> None:
+    with pytest.raises(InputError, match=r"voxformer needs depth.*--depth FILE.*--depth-source\): files:.*stereo.*mono:WEIGHTS"):
+        system.predict(PICTURE, LENS)
+    system.depth_source = Baseline()
+    one = system.predict(PICTURE, LENS, right=PICTURE, baseline_m=6.0)
+    given = system.predict(PICTURE, LENS, depth=np.full(PICTURE.shape[:2], 6.0, np.float32))
+    assert np.array_equal(one.labels, given.labels)
+    several = system.predict([PICTURE, PICTURE], LENS, right=PICTURE, baseline_m=6.0)
+    assert all(np.array_equal(s.labels, given.labels) for s in several)
+    with pytest.raises(InputError, match="no pixel has a depth"):
+        system.predict(PICTURE, LENS, right=PICTURE)  # the right camera stands where the left one does
+
+
+def test_the_right_camera_goes_where_the_left_one_goes(system: System) -> None:
+    frame = system.frame_of(PICTURE, LENS, right=PICTURE, baseline_m=0.5)
+    left, right = (frame.views[n].camera for n in ("main", "right"))
+    assert left.T_cam_world[:3, :3] @ (right.position - left.position) == pytest.approx((0.5, 0, 0))
+    own = system.frame_of(PICTURE, LENS, right=View(PICTURE, LENS.beside(0.5)))
+    assert own.views["right"].camera.position == pytest.approx(right.position)
+    posed = LENS.on_ground(2.0, 10)
+    turned = np.eye(4)
+    turned[0, 3] = -0.3  # 0.3 m to the right, by its pose and not by an offset
+    other = LENS.posed(turned @ posed.T_cam_world, posed.world)
+    kept = system.frame_of(PICTURE, posed, right=View(PICTURE, other))
+    assert np.allclose(kept.views["right"].camera.T_cam_world, other.T_cam_world)
+    assert np.allclose(other.moved_with(posed, left).T_cam_world, turned @ left.T_cam_world)
