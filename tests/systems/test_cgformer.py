@@ -14,6 +14,7 @@ from wholescene.camera import Camera
 from wholescene.data.collate import collate
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement, VoxelGrid
+from wholescene.layers.fuse import fuse_for_inference
 from wholescene.structures import Batch, Frame, View
 from wholescene.systems.cgformer.config import CGFormerConfig
 from wholescene.systems.cgformer.depth_loss import depth_loss, depth_target, target_distribution
@@ -241,6 +242,22 @@ def test_parts_leave_the_numbers() -> None:
     for layer in model.half_2d.lift.layers:
         layer.part = 11
     torch.testing.assert_close(volume_of(model, batch), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_folded_norms_leave_the_numbers() -> None:
+    model = system("exact")
+    random = torch.Generator().manual_seed(1)
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+            norm.running_mean.uniform_(-0.5, 0.5, generator=random)
+            norm.running_var.uniform_(0.5, 2.0, generator=random)
+    batch = collate([frame()])
+    with torch.inference_mode():
+        plain = model(batch).logits
+        folded = fuse_for_inference(model)
+        assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in folded.half_2d.depth_net.aggregation.modules())
+        found = folded(batch).logits
+    assert (found - plain).abs().max() <= 1e-4 * plain.abs().max()
 
 
 def test_what_cannot_work_is_refused() -> None:
