@@ -127,6 +127,8 @@ def test_broken_pictures_are_refused_and_named(own: Path) -> None:
     depth.write_bytes(good[: len(good) // 2])
     with pytest.raises(InputError, match=r"NYU0001_0000\.png is not a depth map"):
         NYUv2(own, "test")[0]
+    assert main(["data", "check", str(own), "--dataset", "nyuv2"]) == 2
+    assert main(["evaluate", "monoscene-nyuv2", "--weights", str(own / "none.safetensors"), "--root", str(own)]) == 2
     depth.write_bytes(good)
     colour.write_bytes(colour.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"_color\.jpg is damaged or cut short"):

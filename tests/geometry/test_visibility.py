@@ -84,6 +84,20 @@ def test_near_is_the_first_half_along_forward_whatever_the_axis_order() -> None:
     assert not near(turned)[..., 3:].any()
 
 
+def test_near_follows_the_camera_where_the_world_is_not_turned_to_it() -> None:
+    grid = VoxelGrid.from_corner((-1.0, 1.0, 0.0), (4, 3, 6), 0.5, "xzy")
+    for yaw, expected in ((0.0, (0, slice(0, 2))), (np.pi / 2, (2, slice(0, 3))), (np.pi, (0, slice(2, 4))), (-np.pi / 2, (2, slice(3, 6)))):
+        camera = Camera.from_fov(60, (40, 30)).on_ground(1.0, 10.0)
+        turn = np.eye(4)
+        turn[:2, :2] = [[np.cos(yaw + 0.2), np.sin(yaw + 0.2)], [-np.sin(yaw + 0.2), np.cos(yaw + 0.2)]]
+        close = near(grid, camera.posed(camera.T_cam_world @ turn))
+        axis, half = expected
+        index = [slice(None)] * 3
+        index[axis] = half
+        assert close[tuple(index)].all()
+        assert close.sum() == grid.voxels // 2, yaw
+
+
 def test_an_occupancy_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match="must agree"):
         visibility(np.zeros((2, 2, 2), bool), Camera.from_fov(60, (4, 3)).on_ground(1), semantic_kitti_grid())

@@ -52,9 +52,19 @@ def visibility(occupied: NDArray[np.bool_], camera: Camera, grid: VoxelGrid) -> 
     return state
 
 
-def near(grid: VoxelGrid) -> NDArray[np.bool_]:
-    """(X, Y, Z) bool: the half of the grid that comes first along world x (`forward`)."""
-    depth = grid.centres()[..., 0]
+def near(grid: VoxelGrid, camera: Camera | None = None) -> NDArray[np.bool_]:
+    """(X, Y, Z) bool: the half of the grid that comes first along world x (`forward`), or along the horizontal axis that the camera looks along.
+
+    Args:
+        grid: in any axis order.
+        camera: for worlds that are not turned to their camera, as NYUv2's, in which it looks along y.
+    """
+    axis, sign = 0, 1.0
+    if camera is not None:
+        ahead = camera.T_cam_world[2, :2]  # the optical axis in the world
+        axis = int(np.argmax(np.abs(ahead)))
+        sign = float(np.sign(ahead[axis])) or 1.0
+    depth = sign * grid.centres()[..., axis]
     return depth < (depth.min() + depth.max()) / 2
 
 

@@ -322,7 +322,7 @@ def split_masks(frame: Frame, truth: NDArray[np.uint8], by: Sequence[By]) -> dic
         state = visibility((truth != 0) & (truth != UNKNOWN), frame.main.camera, frame.grid)
         masks = {"visible": state == VISIBLE, "hidden": state == HIDDEN, "out of view": state == OUT_OF_VIEW}
     if "distance" in by:
-        close = near(frame.grid)
+        close = near(frame.grid, frame.main.camera)
         masks |= {"near": close, "far": ~close}
     return masks
 
