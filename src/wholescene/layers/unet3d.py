@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wholescene.layers.checkpoint import run
+from wholescene.layers.phases import Phases, suits
 from wholescene.layers.slabs import Stream, each, enlarge
 
 
@@ -116,9 +117,16 @@ class Upsample(nn.Module):
         """(B, width, X, Y, Z) to (B, out, 2X, 2Y, 2Z), or as many times as the strides say."""
         return F.relu_(self.norm(self.conv(volume)))
 
-    def stream(self, slabs: Iterable[Tensor]) -> Stream:
-        """The same, slab by slab along the first spatial axis; eval only."""
-        return each(lambda y: F.relu_(self.norm(y)), enlarge(self.conv, slabs))
+    def stream(self, slabs: Iterable[Tensor], then: Callable[[Tensor], Tensor] = lambda y: y) -> Stream:
+        """The same, slab by slab along the first spatial axis, and what follows pointwise; eval only."""
+        coming = iter(slabs)
+        first = next(coming, None)
+        if first is None:
+            return iter(())
+        coming = chain([first], coming)
+        if suits(self.conv, first):
+            return Phases(self.conv, self.norm).stream(coming, lambda y: then(F.relu_(y)))
+        return each(lambda y: then(F.relu_(self.norm(y))), enlarge(self.conv, coming))
 
 
 class Down(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -80,16 +80,19 @@ class SegmentationHead(nn.Module):
         self.factor = config.factors[0]
         x, y, z = (config.height_factor if axis == config.up else 1 for axis in range(3))
         strides = ([(x, y, z)] if config.height_factor > 1 else []) + [(2, 2, 2)] * (config.lift_factor.bit_length() - 1)
-        self.up = nn.ModuleList(Upsample(config.features, config.features, strides=s) for s in strides)
+        self.up: Sequence[Upsample] = nn.ModuleList(  # type: ignore[assignment]
+            Upsample(config.features, config.features, strides=s) for s in strides
+        )
         self.classify = nn.Conv3d(config.features, config.classes, 1)
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, x, y, z) to logits (B, K, X, Y, Z)."""
         if may_stream(self, volume):
             slabs = cut(volume, self.slab)
-            for up in self.up:
-                slabs = up.stream(slabs)  # type: ignore[operator]  # an Upsample
-            return gather(each(self.classify, slabs), volume.shape[2] * self.factor)
+            for up in self.up[:-1]:
+                slabs = up.stream(slabs)
+            slabs = self.up[-1].stream(slabs, self.classify) if self.up else each(self.classify, slabs)
+            return gather(slabs, volume.shape[2] * self.factor)
         for up in self.up:
             volume = run(up, volume, recompute=self.activation_checkpointing)
         logits: Tensor = self.classify(volume)
