@@ -12,6 +12,7 @@ forms give the same numbers up to rounding; which is fastest depends on how many
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -22,12 +23,14 @@ from torch.autograd.function import once_differentiable
 from wholescene.errors import InputError, unknown_name
 from wholescene.ops.choice import reference_forced, without_autocast
 from wholescene.ops.neighbours import Links
+from wholescene.ops.products import outer, product
 
 Form = Literal["auto", "pairs", "gather", "dense"]
 FORMS = ("auto", "pairs", "gather", "dense")
 
-_ROWS = 4096  # at a time: what is gathered for them (57 MB at 27 x 128 channels) is all the memory that a form takes beside its result
-_PAIRS = 8192
+_ROWS = 512  # at a time: what is gathered for them (7 MB at 27 x 128 channels) stays in a CPU's cache, and is all the memory beside the result
+_PAIRS = 4096
+_BLOCKS_ON_GPU = 64  # so many times larger pieces
 
 
 def sparse_conv(features: Tensor, weight: Tensor, bias: Tensor | None, links: Links, form: Form = "auto") -> Tensor:
@@ -84,19 +87,19 @@ def reference(features: Tensor, weight: Tensor, bias: Tensor | None, links: Link
     return made.movedim(1, -1).reshape(B * X * Y * Z, -1).index_select(0, active)
 
 
-# Nanoseconds on a CPU, fitted to benchmarks/sparse_conv.py: for a multiply-add, and for a channel that is moved.
-_COSTS = {"pairs": (0.038, 1.2), "gather": (0.042, 0.6), "dense": (0.020, 0.2)}
+# Nanoseconds on a CPU (see benchmarks/sparse_conv.py): of a multiply-add, of a channel that is moved, and of a row.
+_COSTS = {"pairs": (0.009, 0.27, 45.0), "gather": (0.0095, 0.18, 4.0), "dense": (0.0078, 0.0, 4.0)}
 
 
 def choose(links: Links, wide_in: int, wide_out: int) -> Form:
     """The form that should be fastest for a table and widths, by what each has to multiply and to move."""
     if not links.outputs or links.rows.is_meta:
         return "gather"
-    offsets, product = links.rows.shape[1], wide_in * wide_out
+    offsets = links.rows.shape[1]
 
     def cost(form: str, times: float, moved: int) -> float:
-        multiply, move = _COSTS[form]
-        return times * (multiply * product + move * moved)
+        multiply, move, start = _COSTS[form]
+        return times * (multiply * wide_in * wide_out + move * moved + start)
 
     found: dict[Form, float] = {
         "pairs": cost("pairs", links.met, wide_in + wide_out),
@@ -114,7 +117,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, links: Links, form: str) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.links, ctx.form, ctx.has_bias = links, form, bias is not None
-        by_offset = weight.flatten(2).permute(2, 1, 0)  # (K, Cin, Cout)
+        by_offset = weight.flatten(2).permute(2, 0, 1).contiguous()  # (K, Cout, Cin)
         return _FORWARD[form](features, by_offset, bias, links)
 
     @staticmethod
@@ -122,22 +125,20 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, to_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         features, weight = ctx.saved_tensors
         to_out = to_out.contiguous()
-        by_offset = weight.flatten(2).permute(2, 0, 1)  # (K, Cout, Cin)
+        by_offset = weight.flatten(2).permute(2, 1, 0).contiguous()  # (K, Cin, Cout)
         wanted = ctx.needs_input_grad
-        to_features = _FORWARD[ctx.form](to_out, by_offset, None, ctx.links.turned()) if wanted[0] else None
-        to_weight = None
-        if wanted[1]:
-            to_weight = _WEIGHT[ctx.form](features, to_out, ctx.links).permute(2, 1, 0).reshape(weight.shape)
+        with without_autocast(features.device):
+            to_features = _FORWARD[ctx.form](to_out, by_offset, None, ctx.links.turned()) if wanted[0] else None
+            to_weight = _WEIGHT[ctx.form](features, to_out, ctx.links).permute(2, 1, 0).reshape(weight.shape) if wanted[1] else None
         return to_features, to_weight, to_out.sum(0) if ctx.has_bias and wanted[2] else None, None, None
 
 
 def _gather(features: Tensor, by_offset: Tensor, bias: Tensor | None, links: Links) -> Tensor:
-    """(n_out, Cout) from features (n_in, Cin) and weights (K, Cin, Cout)."""
-    table, flat = _with_zero(features), by_offset.flatten(0, 1)
-    out = features.new_empty(links.outputs, by_offset.shape[2])
-    for rows, place in zip(links.rows.split(_ROWS), out.split(_ROWS), strict=True) if links.outputs else ():
-        near = table.index_select(0, rows.reshape(-1)).view(len(rows), -1)
-        torch.mm(near, flat, out=place)
+    """(n_out, Cout) from features (n_in, Cin) and weights (K, Cout, Cin)."""
+    table, flat = _with_zero(features), by_offset.transpose(0, 1).flatten(1)
+    out = features.new_empty(links.outputs, by_offset.shape[1])
+    for rows, place in _parts(links.rows, out, size=_ROWS):
+        place.copy_(product(table.index_select(0, rows.reshape(-1)).view(len(rows), -1), flat))
     return out if bias is None else out.add_(bias)
 
 
@@ -145,18 +146,17 @@ def _gather_weight(features: Tensor, to_out: Tensor, links: Links) -> Tensor:
     """(K, Cin, Cout), the gradient of the weights."""
     table = _with_zero(features)
     total = features.new_zeros(links.rows.shape[1] * features.shape[1], to_out.shape[1])
-    for rows, slope in zip(links.rows.split(_ROWS), to_out.split(_ROWS), strict=True) if links.outputs else ():
-        near = table.index_select(0, rows.reshape(-1)).view(len(rows), -1)
-        total.addmm_(near.T, slope)
+    for rows, slope in _parts(links.rows, to_out, size=_ROWS):
+        total += outer(table.index_select(0, rows.reshape(-1)).view(len(rows), -1), slope)
     return total.view(links.rows.shape[1], features.shape[1], -1)
 
 
 def _pairs(features: Tensor, by_offset: Tensor, bias: Tensor | None, links: Links) -> Tensor:
     """As `_gather`; within an offset no output row occurs twice, so the sums do not depend on any order."""
-    out = features.new_zeros(links.outputs, by_offset.shape[2]) if bias is None else bias.expand(links.outputs, -1).clone()
+    out = features.new_zeros(links.outputs, by_offset.shape[1]) if bias is None else bias.expand(links.outputs, -1).clone()
     for weight, (written, read) in zip(by_offset, links.pairs, strict=True):
-        for to, of in zip(written.split(_PAIRS), read.split(_PAIRS), strict=True) if len(written) else ():
-            out.index_add_(0, to, features.index_select(0, of) @ weight)
+        for to, of in _parts(written, read, size=_PAIRS):
+            out.index_add_(0, to, product(features.index_select(0, of), weight))
     return out
 
 
@@ -164,9 +164,15 @@ def _pairs_weight(features: Tensor, to_out: Tensor, links: Links) -> Tensor:
     """As `_gather_weight`."""
     total = features.new_zeros(links.rows.shape[1], features.shape[1], to_out.shape[1])
     for whole, (written, read) in zip(total, links.pairs, strict=True):
-        for to, of in zip(written.split(_PAIRS), read.split(_PAIRS), strict=True) if len(written) else ():
-            whole.addmm_(features.index_select(0, of).T, to_out.index_select(0, to))
+        for to, of in _parts(written, read, size=_PAIRS):
+            whole += outer(features.index_select(0, of), to_out.index_select(0, to))
     return total
+
+
+def _parts(one: Tensor, other: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two tensors of one length, so many rows at a time."""
+    size *= 1 if one.device.type == "cpu" else _BLOCKS_ON_GPU
+    return zip(one.split(size), other.split(size), strict=True) if len(one) else iter(())
 
 
 def _with_zero(features: Tensor) -> Tensor:
