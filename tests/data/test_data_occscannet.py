@@ -144,8 +144,9 @@ def test_broken_maps_are_refused_and_named(own: Path) -> None:
     with pytest.raises(InputError, match=r"00002\.png is not a depth map"):
         OccScanNet(own, "val")[0]
     depth.unlink()
+    assert OccScanNet(own, "val")[0].depth_target is None
     with pytest.raises(InputError, match=r"00002\.png does not exist"):
-        OccScanNet(own, "val")[0]
+        OccScanNet(own, "val", depth=True)[0]
 
 
 def test_the_check_tells_the_axes_by_the_depth_maps_and_counts_beside_the_published(fake: Path) -> None:

@@ -63,7 +63,8 @@ class OccScanNet:
     """A map-style dataset of frames; world = ScanNet's own of each scene (z up).
 
     Pictures are stretched to 640 x 480 as ISO does (here with antialiasing, and with pixel centres kept; ISO's shift is a quarter pixel).
-    The depth map has that size already and is taken as aligned with the picture. Three things are choices, named in `protocol` and printed
+    The depth map has that size already and is taken as aligned with the picture; where it lies beside the picture it is the frame's
+    `depth_target`, and its `depth` if that is asked for. Three things are choices, named in `protocol` and printed
     with every result, because published numbers differ in them: the lists, what becomes of unknown voxels, and the order of the stored axes
     (ISO reads the first as x; three other code bases swap the first two, so y-x-z is most likely what is stored).
 
@@ -133,7 +134,8 @@ class OccScanNet:
         name = self.names[index]
         record = self.record(index)
         picture, camera = _picture(record, rerooted(record.picture, "posed_images", self.root), name)
-        depth = _depth_map(rerooted(record.depth, "posed_images", self.root))
+        depth_path = rerooted(record.depth, "posed_images", self.root)
+        depth = _depth_map(depth_path) if self._depth or depth_path.is_file() else None
         grid = record.grid()
         targets = {scale: judged(labels, self._rule, camera, grid.coarser(scale)) for scale, labels in record.on_axes(_axes(self.axes)).items()}
         return Frame(name, {"main": View(picture, camera)}, grid, depth=depth if self._depth else None, depth_target=depth, targets=targets)

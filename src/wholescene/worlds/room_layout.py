@@ -12,7 +12,7 @@ from wholescene.worlds.room_furniture import bed, chair, desk, office_chair, on_
 from wholescene.worlds.room_parts import chance
 from wholescene.worlds.room_shell import Rect, Room, Wall, build_shell, cut_openings, four_walls
 from wholescene.worlds.room_storage import bookshelf, cupboard, kitchen, television
-from wholescene.worlds.room_things import ceiling_lamp, clutter, curtains, floor_lamp, hanging, plant, radiator, rug, table_lamp
+from wholescene.worlds.room_things import Lamp, ceiling_lamp, clutter, curtains, floor_lamp, hanging, plant, radiator, rug, table_lamp
 from wholescene.worlds.solids import Body
 
 CHARACTERS = ("bedroom", "living room", "office", "kitchen")
@@ -92,7 +92,7 @@ def _bed(room: Room) -> None:
         room.bodies += rug(rng, room.at(wall, t).moved(1.8, 0), size)
 
 
-def _light(room: Room, bodies: list[Body], lamps: list) -> None:  # type: ignore[type-arg]
+def _light(room: Room, bodies: list[Body], lamps: list[Lamp]) -> None:
     room.bodies += bodies
     room.lamps += lamps
 
