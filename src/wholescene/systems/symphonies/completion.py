@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,14 +39,13 @@ class SerialAttentions(nn.Module):
         if self.aspp_after < max(config.layers, 1):
             self.aspp = ASPP(config.features, config.aspp_dilations, activation_checkpointing=config.activation_checkpointing)
 
-    def forward(self, lifted: Lifted, batch: Batch) -> Iterator[Tensor]:
-        """The volume (B, C, X, Y, Z) after each layer; where there are none, the lifted one after the ASPP."""
+    def forward(self, lifted: Lifted, batch: Batch, every: bool = False) -> list[Tensor]:
+        """The volume (B, C, X, Y, Z) after the last layer, or after `every` one; where there are none, the lifted one after the ASPP."""
         assert lifted.volume is not None
         volume, recompute = lifted.volume, self.config.activation_checkpointing
         if not self.layers:
-            yield self._with_context(volume) if self.aspp_after < 1 else volume
-            return
-        sight = look(batch, self.config)
+            return [self._with_context(volume) if self.aspp_after < 1 else volume]
+        sight, kept = look(batch, self.config), []
         frames = surroundings(lifted, sight, _MAP_STRIDES, self.config)
         scenes = list(volume.flatten(2).transpose(1, 2))
         del volume
@@ -54,11 +53,14 @@ class SerialAttentions(nn.Module):
         for index, layer in enumerate(self.layers):
             for frame, around in enumerate(frames):
                 scenes[frame], instances[frame] = run(layer, scenes[frame], instances[frame], around, recompute=recompute)
+            if not every and index not in (self.aspp_after, len(self.layers) - 1):
+                continue
             after = torch.stack(scenes).transpose(1, 2).unflatten(2, sight.shape)
             if index == self.aspp_after:
                 after = self._with_context(after)
                 scenes = list(after.flatten(2).transpose(1, 2))
-            yield after
+            kept.append(after)
+        return kept if every else kept[-1:]
 
     def _with_context(self, volume: Tensor) -> Tensor:
         volume = volume.contiguous()
@@ -130,13 +132,9 @@ class InstanceCompletion(Half3D):
             InputError: a batch on a grid of another shape than the configured one.
         """
         check_grid(batch, self.config)
-        every, auxiliary = self.training or self.auxiliary, {}
-        for layer, volume in enumerate(self.volume_net(lifted, batch)):
-            last = layer >= self.config.layers - 1
-            if last or every:
-                logits = self._as_seen(self.head(volume), batch)
-            if every and not last:
-                auxiliary[f"layer{layer}"] = logits
+        *earlier, volume = self.volume_net(lifted, batch, self.training or self.auxiliary)
+        auxiliary = {f"layer{layer}": self._as_seen(self.head(one), batch) for layer, one in enumerate(earlier)}
+        logits = self._as_seen(self.head(volume), batch)
         return Completed(volume, lifted.grid, logits, auxiliary)
 
     def _as_seen(self, logits: Tensor, batch: Batch) -> Tensor:
