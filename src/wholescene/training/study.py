@@ -39,6 +39,10 @@ COLUMNS: dict[str, Callable[[Evaluation], float]] = {
     "IoU": lambda found: found.iou,
     "mIoU visible": lambda found: found.scores["visible"].miou,
     "mIoU hidden": lambda found: found.scores["hidden"].miou,
+    "IoU visible": lambda found: found.scores["visible"].iou,
+    "IoU hidden": lambda found: found.scores["hidden"].iou,
+    "mIoU near": lambda found: found.scores["near"].miou,
+    "mIoU far": lambda found: found.scores["far"].miou,
 }
 
 
