@@ -88,6 +88,7 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01
         (pickle.dumps({"a": np.zeros(2, [("x", "f4")])}), "not of plain numbers"),
         (pickle.dumps({"a": collections.Counter()}), r"holds collections\.Counter"),
         (_with(b"c_codecs\nencode\n"), "function as a value"),
+        (_with(b"X\x02\x00\x00\x00osX\x05\x00\x00\x00a\n\x1b[m\x93"), r"holds os\.a\\n\\x1b\[m;"),
         (_with(b"cbuiltins\neval\n(X\x01\x00\x00\x001tR"), r"holds builtins\.eval"),
         # a state given to one of our own constructors would change it for every later record
         (_with(b"cnumpy\nndarray\nN}X\x04\x00\x00\x00realNs\x86b"), "a state for a function or class"),

@@ -14,7 +14,7 @@ from wholescene.camera import Camera
 from wholescene.errors import InputError
 from wholescene.grid import VoxelGrid
 from wholescene.labels import NYUV2, UNKNOWN
-from wholescene.reading.pickles import read_record
+from wholescene.reading.pickles import printable, read_record
 
 SHAPE, COARSE_SHAPE = (60, 60, 36), (15, 15, 9)  # voxels of 0.08 m and 0.32 m, as stored
 VOXEL = 0.08
@@ -94,7 +94,7 @@ def rerooted(written: str, anchor: str, root: Path) -> Path:
 
 def _field(path: Path, found: Mapping[str, Any], name: str) -> Any:
     if name not in found:
-        raise InputError(f"{path} has no {name}; expected the fields of an Occ-ScanNet record, found {', '.join(sorted(found))[:120] or 'none'}")
+        raise InputError(f"{path} has no {name}; expected the fields of an Occ-ScanNet record, found {printable(', '.join(sorted(found))) or 'none'}")
     return found[name]
 
 

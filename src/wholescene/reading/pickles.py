@@ -147,7 +147,7 @@ class _RecordUnpickler(PlainUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         """One of the constructors above; anything else is refused by name."""
         if (module, name) not in _KNOWN:
-            raise _RefusedError(f"{module}.{name}")
+            raise _RefusedError(printable(f"{module}.{name}"))
         return _KNOWN[module, name]
 
     def load_bytearray8(self) -> None:
@@ -159,6 +159,15 @@ class _RecordUnpickler(PlainUnpickler):
         self.append(bytearray(content))
 
     dispatch = {**PlainUnpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}  # noqa: RUF012
+
+
+def printable(text: str, most: int = 120) -> str:
+    """Text from a file as it may stand in a sentence on a terminal: no line ends, no control characters, not longer than that.
+
+    >>> printable("a" + chr(10) + chr(27) + "[31mb")
+    'a\\\\n\\\\x1b[31mb'
+    """
+    return text.encode("unicode_escape").decode()[:most]
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
@@ -179,8 +188,8 @@ def read_record(path: str | Path) -> dict[str, Any]:
             "do not trust this file"
         ) from error
     except Exception as error:  # a forged pickle can fail in any way; nothing of it was executed
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path} is no pickle that can be read ({said[0][:120]}); it is damaged or cut short: copy it again") from error
+        said = printable(str(error).strip()) or type(error).__name__
+        raise InputError(f"{path} is no pickle that can be read ({said}); it is damaged or cut short: copy it again") from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise InputError(f"{path} holds a {type(found).__name__}; expected a record, a mapping from names to arrays")
     return found
