@@ -1,10 +1,11 @@
-"""The whole forward of any system that has a parity case: the machine's limit, a plain form, ours; seconds, activation memory, same labels.
+"""The whole forward of any system: the machine's limit, a plain form, ours; seconds, activation memory, same labels.
 
     python benchmarks/whole.py CASE... [--threads 2] [--form plain --form ours]
 
 CASE is the name of a case in tests/parity, or a folder. Weights and inputs are the case's own; the figures of the released code that it records stand
-in the last row. The plain form is the same system without slabs, parts, Winograd products and fast operators (`WHOLESCENE_OPS=reference`); each form
-runs in a process of its own, so that its peak memory is its own. A system joins by a row in `BUILDERS`.
+in the last row. The name of a system stands for its clean form at full size, with fresh weights and a random picture. The plain form is the same
+system without slabs, parts, Winograd products and fast operators (`WHOLESCENE_OPS=reference`); each form runs in a process of its own, so that its
+peak memory is its own. A system with a case joins by a row in `BUILDERS`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from limit import limit_of  # noqa: E402
 from machine import copy_rate, matmul_rate, processor  # noqa: E402
 
 from cases import Case  # noqa: E402
+from wholescene.systems import list_systems  # noqa: E402
 
 # `system` of case.json -> the module of tests/parity that builds it: `forged(case)` gives the system with the case's weights, and its batch
 BUILDERS = {
@@ -49,6 +51,11 @@ def build(form: str, folder: Path) -> tuple[torch.nn.Module, Any]:
     """The system of a form and its batch."""
     from wholescene.layers.fuse import fuse_for_inference
 
+    if not (folder / "case.json").is_file():
+        system, batch = fresh(folder.name)
+        if form == "plain":
+            be_plain(system)
+        return (fuse_for_inference(system) if "folded" in form else system), batch
     case = Case.read(folder)
     if case.system not in BUILDERS:
         raise SystemExit(f"{folder}: no builder for {case.system!r}; known: {', '.join(BUILDERS)}; add a row to BUILDERS")
@@ -56,6 +63,20 @@ def build(form: str, folder: Path) -> tuple[torch.nn.Module, Any]:
     if form == "plain":
         be_plain(system)
     return (fuse_for_inference(system) if "folded" in form else system), batch
+
+
+def fresh(name: str) -> tuple[torch.nn.Module, Any]:
+    """A system of the table with fresh weights, and a frame of noise."""
+    from wholescene.data.collate import collate
+    from wholescene.preparation import prepare
+    from wholescene.systems import create, preset
+    from wholescene.systems.shapes import example_frame
+
+    torch.manual_seed(0)
+    system = create(name, preset(name)).eval()
+    frame = example_frame(system)
+    noise = np.random.default_rng(0).integers(0, 256, frame.main.picture.shape, dtype=np.uint8)
+    return system, collate([prepare(frame.with_main(noise, frame.main.camera), system.config.preparation)])
 
 
 def be_plain(system: torch.nn.Module) -> None:
@@ -108,7 +129,8 @@ def in_own_process(work: Callable[..., dict[str, float]], *given: Any) -> dict[s
 
 def show(folder: Path, forms: list[str], threads: int) -> None:
     """The table of one case."""
-    said = json.loads((folder / "case.json").read_text())
+    described = folder / "case.json"
+    said = json.loads(described.read_text()) if described.is_file() else {"system": folder.name, "setting": "fresh weights"}
     released = said.get("released_cpu") or {}
     print(f"\n{said['system']}, {said.get('setting', '')} ({folder.name}), {threads} threads")
     print(f"{'form':26}{'s':>8}{'x plain':>9}{'% limit':>9}{'activations GiB':>17}{'of released':>13}{'peak GiB':>10}{'same labels':>13}")
@@ -144,8 +166,8 @@ def main() -> None:
     print(processor())
     for name in given.cases:
         folder = Path(name) if (Path(name) / "case.json").is_file() else ROOT / "tests" / "parity" / name
-        if not (folder / "case.json").is_file():
-            raise SystemExit(f"{name}: no such case; expected a folder with case.json, or the name of one in tests/parity")
+        if not (folder / "case.json").is_file() and name not in list_systems():
+            raise SystemExit(f"{name}: no such case; expected a folder with case.json, the name of one in tests/parity, or a system")
         show(folder, forms, given.threads)
 
 

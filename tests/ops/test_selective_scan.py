@@ -57,7 +57,7 @@ def results(function: Scan, inputs: Inputs, **how: Any) -> tuple[Tensor, ...]:
     """y, last, and the gradient at every input of a fixed weighted sum of both."""
     given = {name: value.detach().requires_grad_() for name, value in inputs.items()}
     y, last = function(**given, **how)
-    upstream = [torch.linspace(-1, 1, v.numel(), dtype=v.dtype).reshape(v.shape) for v in (y, last)]
+    upstream = [torch.linspace(-1, 1, v.numel(), dtype=v.dtype, device=v.device).reshape(v.shape) for v in (y, last)]
     return (y, last, *torch.autograd.grad((y, last), list(given.values()), upstream))
 
 
@@ -208,3 +208,10 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
             function(**{**inputs, "dt": inputs["dt"][:, 1:]})
         with pytest.raises(InputError, match="G dividing"):
             function(**{**inputs, "B": torch.randn(2, 5, 3, inputs["B"].shape[3]), "C": torch.randn(2, 5, 3, inputs["B"].shape[3])})
+
+
+def test_shapes_are_counted_where_tensors_have_no_content(scan: tuple[Scan, Callable[..., Inputs]]) -> None:
+    function, make = scan
+    inputs = make(2, 5)
+    found = results(function, {name: value.to("meta") for name, value in inputs.items()})
+    assert [value.shape for value in found] == [value.shape for value in results(function, inputs)]

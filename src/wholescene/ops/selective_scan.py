@@ -139,6 +139,7 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         layout = Layout(u, A, B, lengths, reverse)
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
+        ctx.save_for_backward(u, dt, A, B, C, skip, gate, bias, initial)
         if u.is_meta:
             return y, u.new_empty(layout.batch, *A.shape, dtype=layout.kind)
         rows = layout.by_channel(A)
@@ -158,13 +159,14 @@ class _Scan(torch.autograd.Function):
             out = out if tokens.gate is None else out.mul_(F.silu(tokens.gate))
             layout.put(y, part, out if tokens.counts is None else out * tokens.counts)
         ctx.layout, ctx.starts = layout, starts
-        ctx.save_for_backward(u, dt, A, B, C, skip, gate, bias, initial)
         return y, layout.from_rows(state)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_y: Tensor, to_last: Tensor) -> tuple[Tensor | None, ...]:
-        u, dt, A, B, C, skip, gate, bias, initial = ctx.saved_tensors
+        u, dt, A, B, C, skip, gate, bias, initial = given = ctx.saved_tensors
+        if u.is_meta:
+            return (*(None if v is None else torch.zeros_like(v) for v in given), None, None, None)
         layout: Layout = ctx.layout
         to: dict[str, Tensor] = {n: torch.zeros_like(v, memory_format=torch.contiguous_format)
                                  for n, v in (("u", u), ("dt", dt), ("B", B), ("C", C), ("gate", gate)) if v is not None}  # fmt: skip

@@ -113,7 +113,9 @@ class _Segments(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_y: Tensor, to_last: Tensor) -> tuple[Tensor | None, ...]:
-        x, dt, A, B, C, skip, bias, initial = ctx.saved_tensors
+        x, dt, A, B, C, skip, bias, initial = given = ctx.saved_tensors
+        if x.is_meta:
+            return (*(None if v is None else torch.zeros_like(v) for v in given), None, None)
         tokens, shared = (x, dt, B, C), [v for v in (A, skip, bias) if v is not None]
         to_tokens = [torch.zeros_like(v, memory_format=torch.contiguous_format) for v in tokens]
         to_shared = [torch.zeros_like(v) for v in shared]
