@@ -6,7 +6,8 @@ On the active voxels that is mask * conv(mask * f). Other tables (`ops.neighbour
 forms give the same numbers up to rounding; which is fastest depends on how many voxels are active, how many neighbours they have, and on the width:
 
     pairs    offset by offset, for the pairs that exist: gather, product, add to rows of which none occurs twice
-    gather   for blocks of rows: all neighbours side by side (zeros where there is none), one product; no scatter, no add
+    gather   for blocks of rows: all neighbours side by side (zeros where there is none), one product; no scatter, no add (on a GPU with Triton
+             neighbours are read where they lie)
     dense    the masked dense convolution (`reference`)
 """
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError, unknown_name
-from wholescene.ops.choice import reference_forced, without_autocast
+from wholescene.ops.choice import reference_forced, triton_path, without_autocast
 from wholescene.ops.neighbours import Links
 from wholescene.ops.products import outer, product
 
@@ -31,6 +32,7 @@ FORMS = ("auto", "pairs", "gather", "dense")
 _ROWS = 512  # at a time: what is gathered for them (7 MB at 27 x 128 channels) stays in a CPU's cache, and is all the memory beside the result
 _PAIRS = 4096
 _BLOCKS_ON_GPU = 64  # so many times larger pieces
+_MOSTLY = 0.6
 
 
 def sparse_conv(features: Tensor, weight: Tensor, bias: Tensor | None, links: Links, form: Form = "auto") -> Tensor:
@@ -92,9 +94,12 @@ _COSTS = {"pairs": (0.009, 0.27, 45.0), "gather": (0.0095, 0.18, 4.0), "dense": 
 
 
 def choose(links: Links, wide_in: int, wide_out: int) -> Form:
-    """The form that should be fastest for a table and widths, by what each has to multiply and to move."""
+    """The form that should be fastest for a table and widths: on a CPU by what each has to multiply and to move; on a GPU `gather`, which Triton
+    does without gathering, unless most of the volume is active."""
     if not links.outputs or links.rows.is_meta:
         return "gather"
+    if links.rows.device.type != "cpu":
+        return "dense" if links.mask is not None and links.outputs > _MOSTLY * links.mask.numel() else "gather"
     offsets = links.rows.shape[1]
 
     def cost(form: str, times: float, moved: int) -> float:
@@ -133,8 +138,17 @@ class _Convolution(torch.autograd.Function):
         return to_features, to_weight, to_out.sum(0) if ctx.has_bias and wanted[2] else None, None, None
 
 
+def _kernels(features: Tensor) -> Any:
+    """The Triton kernels where they can run, else None; they multiply in float32."""
+    return triton_path("sparse_conv", features) if features.dtype == torch.float32 else None
+
+
 def _gather(features: Tensor, by_offset: Tensor, bias: Tensor | None, links: Links) -> Tensor:
     """(n_out, Cout) from features (n_in, Cin) and weights (K, Cout, Cin)."""
+    fast = _kernels(features)
+    if fast is not None:
+        made: Tensor = fast.forward(features, by_offset, links)
+        return made if bias is None else made.add_(bias)
     table, flat = _with_zero(features), by_offset.transpose(0, 1).flatten(1)
     out = features.new_empty(links.outputs, by_offset.shape[1])
     for rows, place in _parts(links.rows, out, size=_ROWS):
@@ -144,6 +158,10 @@ def _gather(features: Tensor, by_offset: Tensor, bias: Tensor | None, links: Lin
 
 def _gather_weight(features: Tensor, to_out: Tensor, links: Links) -> Tensor:
     """(K, Cin, Cout), the gradient of the weights."""
+    fast = _kernels(features)
+    if fast is not None:
+        found: Tensor = fast.weight(features, to_out, links)
+        return found
     table = _with_zero(features)
     total = features.new_zeros(links.rows.shape[1] * features.shape[1], to_out.shape[1])
     for rows, slope in _parts(links.rows, to_out, size=_ROWS):
