@@ -185,6 +185,24 @@ def test_the_dataset_gives_frames_by_index() -> None:
     assert digest(streets[1]) == digest(street(8, preset("mini")))
 
 
+def test_the_right_view_shows_what_the_left_one_does_shifted_by_its_disparity() -> None:
+    frame, alone = street(3, preset("mini"), right=True), street(3, preset("mini"))
+    assert np.array_equal(frame.main.picture, alone.main.picture)
+    assert set(alone.views) == {"main"}
+    left, right = frame.main.camera, frame.views["right"].camera
+    points = left.unproject(frame.depth)
+    (u, v), (shifted, row) = left.project(points)[0].T, right.project(points)[0].T
+    near = frame.depth[frame.depth > 0]
+    np.testing.assert_allclose(u - shifted, left.K[0, 0] * 0.54 / near, rtol=1e-4)
+    np.testing.assert_allclose(v, row, atol=1e-6)
+    inside = shifted > 0
+    column, line = np.rint(shifted[inside]).astype(int), np.rint(row[inside]).astype(int)
+    seen = frame.views["right"].picture[line, column].astype(int)
+    own = frame.main.picture[line, np.rint(u[inside]).astype(int)].astype(int)
+    there = frame.views["right"].picture[line, np.rint(u[inside]).astype(int)].astype(int)
+    assert np.abs(seen - own).mean() < 0.6 * np.abs(there - own).mean()
+
+
 def test_wrong_settings_are_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match="seed of a street is -1"):
         street(-1)

@@ -135,7 +135,7 @@ def _street(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
 
     if config.scales or config.exclude:
         raise InputError("streets carry their target at full size and leave no frame out; leave data.scales and data.exclude away")
-    return Streets(parse_seeds(part), preset(config.setting or "full"))
+    return Streets(parse_seeds(part), preset(config.setting or "full"), right="right" in needs)
 
 
 def _room(config: DataConfig, part: str, needs: Collection[str]) -> Dataset:
@@ -159,6 +159,6 @@ DATASETS = {
     ),
     "nyuv2": Row("NYUv2 scene completion (Silberman et al. 2012) in SSCNet's layout", frozenset({"depth"}), _nyuv2),
     "occscannet": Row("Occ-ScanNet (Yu et al. 2024) and its mini lists", frozenset({"depth"}), _occscannet),
-    "street": Row("procedural streets, made as they are asked for", frozenset({"depth"}), _street),
+    "street": Row("procedural streets, made as they are asked for", frozenset({"depth", "right"}), _street),
     "room": Row("procedural rooms, made as they are asked for", frozenset({"depth"}), _room),
 }

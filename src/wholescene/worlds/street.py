@@ -22,6 +22,7 @@ from wholescene.worlds.voxelising import voxelise
 
 _REFERENCE_WIDTH = 1220  # pixels of the picture that `focal` speaks of
 _LIDAR_HEIGHT, _LIDAR_BEHIND = 1.73, 0.27  # metres above the ground and behind the camera (KITTI's set-up)
+BASELINE_M = 0.54  # of the stereo pair, as KITTI's
 # How far scanners see into vegetation, and along flat ground: metres, share of the distance (see `observe`).
 SEEN_INTO = {15: (1.2, 0.0)} | dict.fromkeys((9, 10, 11, 12, 17), (0.3, 0.07))
 
@@ -104,16 +105,24 @@ def truth(caster: Caster, layout: Layout, grid: VoxelGrid, setting: StreetSettin
     return np.where(known, labels, np.uint8(UNKNOWN))
 
 
-def street(seed: int, setting: StreetSetting | None = None) -> Frame:
+def right_of(camera: Camera) -> Camera:
+    """The right camera of a rectified pair, `BASELINE_M` beside a camera."""
+    pose = camera.T_cam_world.copy()
+    pose[0, 3] -= BASELINE_M
+    return camera.posed(pose, camera.world)
+
+
+def street(seed: int, setting: StreetSetting | None = None, *, right: bool = False) -> Frame:
     """One street.
 
     Args:
         seed: not negative; the same seed and setting give the same frame.
         setting: `StreetSetting()` by default, the full size.
+        right: with the right view of a rectified stereo pair.
 
     Returns:
-        A frame with the main view, `depth` (H, W) float32 metres (0 in the sky), and `targets[1]` (X, Y, Z) uint8 labels of
-        `wholescene.labels.SEMANTIC_KITTI`.
+        A frame with the main view, the right one where asked for, `depth` (H, W) float32 metres (0 in the sky), and `targets[1]` (X, Y, Z)
+        uint8 labels of `wholescene.labels.SEMANTIC_KITTI`.
 
     Raises:
         InputError: a negative seed.
@@ -122,15 +131,19 @@ def street(seed: int, setting: StreetSetting | None = None) -> Frame:
     setting = setting or StreetSetting()
     if seed < 0:
         raise InputError(f"the seed of a street is {seed}; give a whole number from 0 on")
-    # Four generators, so that a change of the picture's size changes neither the street nor its light.
-    places, eye, weather, grain = (np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(4))
+    # Own generators, so that a change of the picture's size changes neither the street nor its light, and a right view not the left one.
+    places, eye, weather, grain, other = (np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(5))
     layout = lay_out(places, setting.grid.voxel_size[2] / 2)
     camera = camera_of(eye, setting)
     grid = setting.grid.place(camera)
     caster = Caster(layout.bodies)
-    picture, depth, hits = render(caster, layout.bodies, camera, daylight(weather), grain, {1: 1, 4: 2, 9: 3}[setting.samples])
+    light, samples = daylight(weather), {1: 1, 4: 2, 9: 3}[setting.samples]
+    picture, depth, hits = render(caster, layout.bodies, camera, light, grain, samples)
+    views = {"main": View(picture, camera)}
+    if right:
+        views["right"] = View(render(caster, layout.bodies, right_of(camera), light, other, samples)[0], right_of(camera))
     labels = truth(caster, layout, grid, setting, hits.points[hits.distance < 75])
-    return Frame(f"street/{seed}", {"main": View(picture, camera)}, grid, depth=depth, targets={1: labels})
+    return Frame(f"street/{seed}", views, grid, depth=depth, targets={1: labels})
 
 
 class Streets:
@@ -139,10 +152,11 @@ class Streets:
     Args:
         seeds: one for each frame.
         setting: how they are made.
+        right: whether they have the right view of a stereo pair.
     """
 
-    def __init__(self, seeds: Sequence[int], setting: StreetSetting | None = None) -> None:
-        self.seeds = seeds
+    def __init__(self, seeds: Sequence[int], setting: StreetSetting | None = None, *, right: bool = False) -> None:
+        self.seeds, self.right = seeds, right
         self.setting = setting or StreetSetting()
 
     @property
@@ -159,7 +173,7 @@ class Streets:
         return len(self.seeds)
 
     def __getitem__(self, index: int) -> Frame:
-        return street(int(self.seeds[index]), self.setting)
+        return street(int(self.seeds[index]), self.setting, right=self.right)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[i] for i in range(len(self)))
