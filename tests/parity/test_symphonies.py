@@ -6,6 +6,7 @@ Costs 30 to 60 s and 3 GiB a case.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import forge
@@ -49,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", find_cases(metafunc.config, lambda case: case.system == "Symphonies"), ids=str)
 
 
-def batch_of(case: Case) -> Batch:
+def frame_of(case: Case) -> Frame:
     """The case's picture, depth, camera and labels on its grid."""
     said = case.inputs
     held = said["camera"]
@@ -59,7 +60,7 @@ def batch_of(case: Case) -> Batch:
     camera = Camera(np.array(held["K"], np.float64), (said["width"], said["height"]), pose, world="lidar")
     target = forge.labels(said["target"]["name"], tuple(said["target"]["shape"]), said["target"]["classes"])
     views = {"main": View(forge.picture(**said["picture"]), camera)}
-    return collate([Frame(str(case), views, semantic_kitti_grid(), forge.depth(**said["depth"]), targets={1: target})])
+    return Frame(str(case), views, semantic_kitti_grid(), forge.depth(**said["depth"]), targets={1: target})
 
 
 def setting_of(case: Case) -> str:
@@ -72,7 +73,7 @@ def exact(setting: str) -> Callable[[], Symphonies]:
 
 def forged(case: Case) -> tuple[System, Batch]:
     """The system with the case's weights, and its batch; for benchmarks."""
-    return forged_into(case, TABLES[setting_of(case)], exact(setting_of(case)))[0], batch_of(case)
+    return forged_into(case, TABLES[setting_of(case)], exact(setting_of(case)))[0], collate([frame_of(case)])
 
 
 def places_of(system: Symphonies) -> Places:
@@ -166,7 +167,7 @@ def test_every_tap_is_the_released_one(case: Case) -> None:
     system, converted = forged_into(case, TABLES[setting], exact(setting))
     assert isinstance(system, Symphonies)
     check_inverse(case, TABLES[setting], converted)
-    batch, watch = batch_of(case), Watch(case)
+    batch, watch = collate([frame_of(case)]), Watch(case)
     head, outputs = system.half_3d.head, iter(range(system.config.layers))
 
     def first_stage(module: Any, args: Any) -> None:
@@ -193,3 +194,16 @@ def test_every_tap_is_the_released_one(case: Case) -> None:
     moved = int(case.tolerances["labels (share that may differ)"] * labels.numel())
     skip = {"metric*": "counted from the labels in check_scores, which may differ in a few voxels"}
     watch.check(tolerances_of(case), skip, {"labels": moved})
+
+
+def test_a_batch_of_two_is_two_of_one(case: Case) -> None:
+    system, _ = forged(case)
+    one = frame_of(case)
+    height, width = one.main.picture.shape[:2]
+    picture, depth = forge.picture("another picture", height, width), forge.depth("another depth", height, width, 3.0, 40.0)
+    other = replace(one, views={"main": View(picture, one.main.camera)}, depth=depth)
+    with torch.inference_mode():
+        together = system(collate([one, other])).logits
+        apart = [system(collate([frame])).logits for frame in (one, other)]
+    assert not torch.equal(apart[0], apart[1])
+    assert (together - torch.cat(apart)).abs().max() <= case.tolerances["output*"] * together.abs().max()

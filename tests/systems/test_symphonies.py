@@ -285,6 +285,9 @@ def test_without_depth_there_is_a_line_of_sight_and_no_point_behind_an_instance(
     ("size", "grid", "setting"),
     [
         ((101, 67), GRID, "semantic-kitti"),
+        ((1220, 370), GRID, "semantic-kitti"),
+        ((1408, 376), GRID, "kitti-360"),
+        ((640, 480), GRID, "nyuv2"),
         (SIZE, GridPlacement((60, 36, 60), (0.2, 0.1, 0.2), "xzy", (0.0, -6.0, -0.05), None), "nyuv2"),
         (SIZE, GridPlacement((20, 12, 8), (1.0, 1.0, 0.4), lidar_corner=None), "kitti-360"),
     ],
