@@ -132,8 +132,8 @@ class LineOfSight(nn.Module):
         super().__init__()
         self.flosp = FLoSP()
 
-    def forward(self, maps: list[Tensor], strides: tuple[int, ...], sight: Sight) -> Tensor:
-        """Arguments as those of the proposals; (B, C, X, Y, Z)."""
+    def forward(self, maps: list[Tensor], strides: tuple[int, ...], sight: Sight, positions: Tensor | None = None) -> Tensor:
+        """Arguments as those of the proposals, (B, C, X, Y, Z); where a voxel is counts for nothing here."""
         inside = torch.minimum(sight.pixels.round().clamp(min=0), sight.sizes - 1).long()
         return self.flosp(dict(zip(strides, maps, strict=True)), inside, sight.in_view, sight.shape)
 
@@ -177,10 +177,7 @@ class InstanceLift(Half2D):
         maps = self.encoder(normalise(batch.pictures["main"], config.preparation))
         if config.has_positions:
             extras["positions"] = self.positions()
-        if config.lifting == "proposals":
-            volume = self.lift(maps, self.encoder.strides, sight, extras["positions"])
-        else:
-            volume = self.lift(maps, self.encoder.strides, sight)
+        volume = self.lift(maps, self.encoder.strides, sight, extras.get("positions"))
         queries = None
         if config.has_instances:
             queries = self.instances.queries.expand(len(batch), -1, -1)
