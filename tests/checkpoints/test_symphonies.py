@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wholescene.checkpoints.converting import part_state
+from wholescene.checkpoints.converting import convert_file, part_state, restore_file
 from wholescene.checkpoints.symphonies import MASKDINO, TABLES
 from wholescene.errors import InputError
 from wholescene.recipes.recipe import Initial
@@ -90,3 +90,18 @@ def test_the_trunk_starts_from_maskdinos_file(tmp_path: Path) -> None:
 def test_a_state_under_our_own_names_is_taken_as_it_is() -> None:
     state = small().get_submodule("half_2d.encoder.trunk").state_dict()
     assert part_state(state, state, "own") is state
+
+
+@pytest.mark.slow  # fifteen seconds and 1.5 GiB: a file of 240 MB, there and back
+def test_a_released_file_is_converted_and_given_back_unchanged(tmp_path: Path) -> None:
+    state = {}
+    for index, (name, like) in enumerate(released("kitti-360").items()):
+        numbers = (torch.arange(like.numel()) + 17 * index) % 251
+        state[name] = numbers.view(like.shape).to(like.dtype)
+    torch.save({"state_dict": state, "epoch": 26, "pytorch-lightning_version": "2.0"}, tmp_path / "released.ckpt")
+    notes = convert_file(tmp_path / "released.ckpt", tmp_path / "ours.safetensors", "symphonies", "kitti-360")
+    assert any("11 kept aside" in note for note in notes)
+    assert restore_file(tmp_path / "ours.safetensors", tmp_path / "back.ckpt") == 691
+    back = torch.load(tmp_path / "back.ckpt", weights_only=True)["state_dict"]
+    assert list(back) == list(state)
+    assert all(torch.equal(back[name], value) and back[name].dtype == value.dtype for name, value in state.items())
