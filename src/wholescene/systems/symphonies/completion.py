@@ -29,7 +29,7 @@ _MAP_STRIDES = (4, 8, 16)
 class SerialAttentions(nn.Module):
     """The decoder layers, and the ASPP after one of them; `slab` slices of it at a time in eval."""
 
-    slab = 8
+    slab = 16
 
     def __init__(self, config: SymphoniesConfig) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class SymphoniesDecoderLayer(nn.Module):
     Without gradients, voxels are taken `part` at a time (None: whole).
     """
 
-    part: int | None = 16384
+    part: int | None = 32768
 
     def __init__(self, config: SymphoniesConfig, layer: int) -> None:
         """
