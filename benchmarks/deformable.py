@@ -22,6 +22,8 @@ SIZES: dict[str, tuple[int, int, int, tuple[tuple[int, ...], ...], int | None]] 
     "VoxFormer, self-attention, clean": (8, 16, 8, ((128, 128, 16),), None),
     "VoxFormer, cross-attention": (8, 16, 8, ((24, 77),), 62153),
     "Symphonies, pixel decoder": (8, 32, 4, ((47, 153), (24, 77), (12, 39), (6, 20)), None),
+    "Symphonies, scene self-attention, released": (8, 16, 8, ((1024, 128),), 89331),
+    "Symphonies, scene self-attention, clean": (8, 16, 8, ((128, 128, 8),), 89331),
 }
 
 
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--backward", action="store_true")
     given = parser.parse_args()
     print(torch.cuda.get_device_name() if given.device == "cuda" else f"{processor()}, copy {copy_rate() / 1e9:.1f} GB/s")
-    print(f"{'':38}{'reference':>12}{'ours':>12}{'reads GB/s':>12}")
+    print(f"{'':44}{'reference':>12}{'ours':>12}{'reads GB/s':>12}")
     for name in SIZES:
         value, shapes, locations, weights = forged(name, given.device)
         inputs = [t.requires_grad_(given.backward) for t in (value, locations, weights)]
@@ -73,7 +75,7 @@ def main() -> None:
 
         slow, fast = (seconds(lambda f=f: run(f), given.device) for f in (reference, deformable_sampling))
         read = weights.numel() * 2 ** len(shapes[0]) * value.shape[3] * 4 / fast
-        print(f"{name:38}{slow:>10.4f} s{fast:>10.4f} s{read / 1e9:>12.1f}", flush=True)
+        print(f"{name:44}{slow:>10.4f} s{fast:>10.4f} s{read / 1e9:>12.1f}", flush=True)
 
 
 if __name__ == "__main__":
