@@ -8,6 +8,7 @@ voxels half of them are wrong by more than a third. In closed form nothing cance
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +20,13 @@ from wholescene.errors import InputError
 from wholescene.labels import UNKNOWN
 
 Classes = Literal["present", "all"]
+_SLICE = 2**14  # voxels
 
 
 def lovasz_softmax(logits: Tensor, targets: Tensor, classes: Classes = "present", ignore: int | None = UNKNOWN) -> Tensor:
     """The mean over classes of the Lovász extension of their Jaccard loss; the whole batch is one set of voxels.
 
-    Computed in float32 (float64 for float64 logits); one class at a time is sorted, and one tensor of the logits' size is kept for the gradient.
+    Computed in float32 (float64 for float64 logits). One class at a time is sorted; a tensor of the logits' size is kept for the gradient.
 
     Args:
         logits: (B, K, ...) float.
@@ -60,31 +62,32 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, targets: Tensor, classes: Classes, ignore: int | None, softmax: bool) -> tuple[Tensor, Tensor]:
         kind = torch.float64 if values.dtype == torch.float64 else torch.float32
-        B, K = values.shape[:2]
-        flat, labels = values.flatten(2), targets.reshape(B, -1)
+        K, flat = values.shape[1], values.flatten(2)
+        labels = targets.reshape(len(values), -1)
         counted = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
-        where = counted.reshape(-1).nonzero()[:, 0]
-        own = labels.reshape(-1)[where]
-        level = torch.logsumexp(flat.to(kind), 1).reshape(-1)[where] if softmax else None
-        slope = torch.zeros(flat.shape, dtype=kind, device=values.device) if ctx.needs_input_grad[0] else None
-        of_class = torch.full((K,), -1.0, dtype=torch.float64, device=values.device)
-        pull = torch.zeros(len(where), dtype=kind, device=values.device)
+        own = labels[counted]
         occurs = torch.bincount(own.long(), minlength=K)[:K] > 0
-        chosen = [k for k in range(K) if len(where) and (classes == "all" or bool(occurs[k]))]
-        for k in chosen:
-            p = _class_values(flat[:, k], where, level, kind)
-            of_class[k], gradient = _class_loss(p, own == k)
-            if slope is None:
-                continue
-            gradient /= len(chosen)
-            if softmax:
-                pull.addcmul_(gradient, p)
-                gradient *= p
-            slope[:, k] = _spread(gradient, where, labels)
-        if slope is not None and softmax and chosen:
-            for k in range(K):  # through the softmax: p_k (g_k - sum of g p)
-                slope[:, k] -= _spread(_class_values(flat[:, k], where, level, kind).mul_(pull), where, labels)
-        ctx.slope, ctx.shape, ctx.dtype = slope, values.shape, values.dtype
+        chosen = [k for k in range(K) if len(own) and (classes == "all" or bool(occurs[k]))]
+        where = [row.nonzero()[:, 0] for row in counted]
+        p = torch.cat([part[chosen] for _, _, part in _slices(flat, where, kind, softmax)], 1) if chosen else flat.new_zeros(0, 0)  # (chosen, n)
+        of_class = torch.full((K,), -1.0, dtype=torch.float64, device=values.device)
+        pull = torch.zeros(len(own), dtype=kind, device=values.device)
+        wanted = ctx.needs_input_grad[0]
+        for row, k in zip(p, chosen, strict=True):
+            of_class[k], gradient = _class_loss(row, own == k)
+            if wanted:
+                row.copy_(gradient.div_(len(chosen)).mul_(row) if softmax else gradient.div_(len(chosen)))
+                pull += row
+        ctx.slope, ctx.shape, ctx.dtype = None, values.shape, values.dtype
+        if wanted:
+            ctx.slope = torch.zeros(flat.shape, dtype=kind, device=values.device)
+            start = 0
+            for item, voxels, part in _slices(flat, where, kind, softmax) if chosen else ():
+                stop = start + len(voxels)
+                slope = part.mul_(-pull[start:stop]) if softmax else torch.zeros_like(part)  # through the softmax: p_k (g_k - sum of g p)
+                slope[chosen] += p[:, start:stop]
+                ctx.slope[item].index_copy_(1, voxels, slope)
+                start = stop
         loss = of_class[chosen].mean() if chosen else of_class.new_zeros(())
         ctx.mark_non_differentiable(of_class)
         return loss.to(kind), of_class.to(kind)
@@ -95,10 +98,16 @@ class _Loss(torch.autograd.Function):
         return (ctx.slope * to_loss).view(ctx.shape).to(ctx.dtype), None, None, None, None
 
 
-def _class_values(values: Tensor, where: Tensor, level: Tensor | None, kind: torch.dtype) -> Tensor:
-    """(n,) probabilities of one class (B, N) at the voxels that count; `level` is the logarithm of the softmax's sum there."""
-    picked = values.reshape(-1).index_select(0, where).to(kind)
-    return picked if level is None else picked.sub_(level).exp_()
+def _slices(flat: Tensor, where: Sequence[Tensor], kind: torch.dtype, softmax: bool) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The voxels that count, as many at a time as fit a cache.
+
+    Yields:
+        item, indices (m,) of its voxels, and probabilities (K, m) there, of logits or as they are.
+    """
+    for item, voxels in enumerate(where):
+        for part in voxels.split(_SLICE if flat.device.type == "cpu" else 16 * _SLICE) if len(voxels) else ():
+            values = flat[item].index_select(1, part).to(kind)
+            yield item, part, torch.softmax(values, 0) if softmax else values
 
 
 def _class_loss(p: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,8 +139,3 @@ def _from_large_to_small(errors: Tensor) -> Tensor:
     keys = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(32)) | np.arange(len(bits), dtype=np.uint64)
     keys.sort()
     return torch.from_numpy((keys & np.uint64(0xFFFFFFFF)).astype(np.int64))
-
-
-def _spread(values: Tensor, where: Tensor, labels: Tensor) -> Tensor:
-    """(B, N) with the values (n,) at the voxels that count and zeros elsewhere."""
-    return values.new_zeros(labels.numel()).index_copy_(0, where, values).view(labels.shape)
