@@ -21,6 +21,9 @@ from wholescene.layers.deformable_attention import DeformableAttention
 from wholescene.metrics import Counts
 from wholescene.ops.deformable import deformable_sampling
 from wholescene.structures import Frame, View
+from wholescene.systems.config import HalfChoice
+from wholescene.systems.monoscene.config import MonoSceneConfig
+from wholescene.systems.monoscene.model import MonoScene
 from wholescene.systems.symphonies.attentions import DeformableLayer, DenseLayer, SceneLayout
 from wholescene.systems.symphonies.config import ATTENTIONS, SymphoniesConfig
 from wholescene.systems.symphonies.lift import ScenePositions
@@ -306,10 +309,18 @@ def test_pictures_of_two_sizes_are_completed_together() -> None:
     assert torch.isfinite(logits_of(model, frame(0), frame(1, (80, 70)))).all()
 
 
-def test_a_grid_with_as_many_voxels_up_in_the_scene_as_elsewhere_meets_other_halves() -> None:
-    half = system(height_factor=1).half_2d
-    assert (half.width, half.factor) == (16, 2)
+def test_with_one_factor_for_all_axes_its_halves_meet_those_of_other_systems() -> None:
     assert system().half_2d.factor == (2, 2, 4)
+    alone = {"height_factor": 1, "attentions": ()}
+    host = MonoScene(MonoSceneConfig.preset("clean", "tiny", grid=GRID, lift=HalfChoice("symphonies", size="tiny", fields={**alone, "heads": 2})))
+    batch = collate([frame(0), frame(1)])
+    assert host.needs == {"depth"}
+    sum(host.losses(host(batch), batch).values()).backward()
+    assert [name for name, p in host.named_parameters() if p.grad is None] == []
+    context = system(**alone, completion=HalfChoice("monoscene", size="tiny"))
+    assert "relation_logits" in context(batch).extras
+    with pytest.raises(InputError, match=r"3D half of symphonies reads .*extras\.positions"):
+        MonoScene(MonoSceneConfig.preset("clean", "tiny", grid=GRID, completion=HalfChoice("symphonies", size="tiny", fields={"height_factor": 1})))
 
 
 def test_what_cannot_work_is_refused() -> None:
