@@ -66,7 +66,7 @@ def _column(step: int, stage: Stage, before: NDArray[np.bool_] | None, box: NDAr
     picture = _on_picture(stage, before)
     plan = _from_above(stage, before)
     answer = draw(stage.scene, (_WIDTH, 260), "behind", None, box)
-    parts = [part for part in (picture, plan, answer) if part is not None]
+    parts = [part for part in (picture, plan or Image.new("RGB", (_WIDTH - 10, _PLAN), BACKGROUND), answer) if part is not None]
     column = Image.new("RGB", (_WIDTH, 30 + sum(part.height + 6 for part in parts)), BACKGROUND)
     share = "coarse answer" if stage.active is None else f"step {step}: {stage.active.mean():.1%} of the voxels active"
     ImageDraw.Draw(column).text((10, 6), f"{share}, {int(stage.scene.occupied.sum()):,} occupied after it", fill=TEXT, font=font(13))
@@ -113,7 +113,7 @@ def _from_above(stage: Stage, before: NDArray[np.bool_] | None) -> Image.Image |
     """A plan, forward to the right and left up: brighter where more voxels of a column are active."""
     if stage.active is None:
         return None
-    grid = stage.scene.grid
+    grid, frame = stage.scene.grid, Image.new("RGB", (_WIDTH - 10, _PLAN), BACKGROUND)
     height = stage.active.shape[grid.up]
     shown: NDArray[np.float64] = np.zeros((*(n for axis, n in enumerate(stage.active.shape) if axis != grid.up), 3))
     for mask, colour in _states(stage.active, before):
@@ -122,5 +122,7 @@ def _from_above(stage: Stage, before: NDArray[np.bool_] | None) -> Image.Image |
     if grid.forward > grid.left:
         shown = shown.swapaxes(0, 1)
     plan = Image.fromarray(np.rint(shown.swapaxes(0, 1)[::-1]).astype(np.uint8))
-    factor = min((_WIDTH - 10) / plan.width, _PLAN / plan.height)
-    return plan.resize((max(1, round(plan.width * factor)), max(1, round(plan.height * factor))), Image.Resampling.NEAREST)
+    factor = min(frame.width / plan.width, frame.height / plan.height)
+    plan = plan.resize((max(1, round(plan.width * factor)), max(1, round(plan.height * factor))), Image.Resampling.NEAREST)
+    frame.paste(plan, ((frame.width - plan.width) // 2, 0))
+    return frame
