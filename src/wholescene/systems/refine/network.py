@@ -155,7 +155,7 @@ class MaskedRecurrentNetwork(nn.Module):
         return answer if self.choice.answer == "own" else coarse + answer
 
 
-def pooled_probabilities(logits: Tensor, factor: tuple[int, int, int], slab: int = 16) -> Tensor:
+def pooled_probabilities(logits: Tensor, factor: tuple[int, int, int], slab: int = 2) -> Tensor:
     """Softmax of logits (B, K, X, Y, Z), averaged over blocks: (B, K, X/fx, Y/fy, Z/fz); in slabs, so that the whole is never held."""
     parts = (torch.softmax(part.to(_kind(part)), 1) for part in logits.split(slab * factor[0], 2))
     return torch.cat([F.avg_pool3d(part, factor) if max(factor) > 1 else part for part in parts], 2)
