@@ -18,7 +18,7 @@ from wholescene.layers.fuse import fuse_for_inference
 from wholescene.structures import Batch, Frame, View
 from wholescene.systems.cgformer.config import CGFormerConfig
 from wholescene.systems.cgformer.depth_loss import depth_loss, depth_target, target_distribution
-from wholescene.systems.cgformer.geometry import frustum_bags, frustum_points, places_of_voxels, voxels_of
+from wholescene.systems.cgformer.geometry import camera_numbers, frustum_bags, frustum_points, places_of_voxels, voxels_of
 from wholescene.systems.cgformer.model import CGFormer
 from wholescene.systems.cgformer.proposals import propose_of
 from wholescene.systems.cgformer.stereo import bin_of, nearest_of_cells
@@ -232,6 +232,19 @@ def test_released_conventions_train_every_parameter_and_a_batch_of_one_trains_to
     sum(terms.values()).backward()  # type: ignore[union-attr]  # tensors
     assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
     assert model.half_2d.lift.level_embedding.grad[1:].eq(0).all()  # three rows of four are carried and never read
+
+
+def test_equal_cameras_tell_the_net_the_same_in_training_and_in_evaluation_and_as_released_not() -> None:
+    """Over a batch of equal cameras nothing is left of their numbers in training, and in evaluation the rounding of the running mean."""
+    camera = Camera.from_fov(60, (1241, 376)).on_ground(1.65, 2)
+    numbers = torch.stack([camera_numbers(camera)] * 2)
+    for conventions, same in (("clean", True), ("exact", False)):
+        norm = system(conventions).half_2d.depth_net.mono.norm.train()
+        for _ in range(40):
+            trained = norm(numbers)
+        assert torch.allclose(norm.eval()(numbers), trained, atol=1e-3) == same
+    clean = system().half_2d.depth_net.mono.norm(numbers)
+    assert 0.5 < clean.abs().max() < 2
 
 
 def test_parts_leave_the_numbers() -> None:

@@ -59,6 +59,8 @@ class GeometryConfig(SystemConfig):
             before the origin (and all voxels where these fill less than two).
         arithmetic: of the lift's geometry: "float64", or the steps in float32 of the released code ("released"): which of two voxels a point falls
             in where it lies on the face between them.
+        frame_norms: what a frame has one value of, the camera's numbers and the map pooled to one cell, is normalised by "fixed" scales and over its
+            channels, or as released over the "batch", which of one frame has no variance, and of equal cameras next to none.
         unlabelled_points: in the stage "depth", points without a class are "skipped", or as released trained as the class empty ("empty").
     """
 
@@ -95,6 +97,7 @@ class GeometryConfig(SystemConfig):
     unknown_pixels: Literal["skipped", "camera"] = "skipped"
     few_points: Literal["all", "random"] = "all"
     arithmetic: Literal["float64", "released"] = "float64"
+    frame_norms: Literal["fixed", "batch"] = "fixed"
     unlabelled_points: Literal["skipped", "empty"] = "skipped"
 
     @property
@@ -121,7 +124,8 @@ class CGFormerConfig(GeometryConfig):
         plane_blocks, plane_heads: blocks and heads of the planes' Swin stages.
         window: cells along each edge of a Swin window.
         plane_drop_path: share of the planes' residual branches left out in training, for the last block (released: 0.2).
-        plane_norms: the planes' neck normalises by "running" statistics, or as released by those of the "plane" itself, in evaluation too.
+        plane_norms: the planes' shared neck normalises by the statistics of each frame's "plane" itself, in training as in evaluation (released, over
+            the batch; frames stand alone here), or by "running" ones, which mix three planes that differ: then small objects get lost in evaluation.
         small_shift: windows of maps that are no larger than one window are shifted too (released: True; the original Swin does not).
     """
 
@@ -132,7 +136,7 @@ class CGFormerConfig(GeometryConfig):
     plane_heads: tuple[int, ...] = (3, 6, 12, 24)
     window: int = 7
     plane_drop_path: float = 0.2
-    plane_norms: Literal["running", "plane"] = "running"
+    plane_norms: Literal["plane", "running"] = "plane"
     small_shift: bool = False
 
     @classmethod
@@ -151,7 +155,7 @@ class CGFormerConfig(GeometryConfig):
         """
         own = {**geometry_fields(conventions, size, setting), **_SIZES.get(size, {})}
         if conventions != "clean":
-            own |= {"plane_norms": "plane", "small_shift": True}
+            own |= {"small_shift": True}
         return cls(**{**own, **fields})
 
 
@@ -190,7 +194,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 _RELEASED: dict[str, Any] = {
     "neighbours": "folded", "queues": 2, "level_rows": 4, "affinity_epsilon": 1e-5, "stereo_bins": "short", "depth_target": "doubled",
     "cross_bins": "shifted", "pixel_alignment": "released", "lower_faces": "truncated", "unknown_pixels": "camera", "few_points": "random",
-    "arithmetic": "released", "unlabelled_points": "empty",
+    "arithmetic": "released", "frame_norms": "batch", "unlabelled_points": "empty",
 }  # fmt: skip
 
 # One query a voxel is what the system weighs: `small` has an eighth of them, at a grid twice as coarse; `tiny` keeps every mechanism.

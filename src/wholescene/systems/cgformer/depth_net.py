@@ -18,18 +18,34 @@ _GROUPS = 4  # of the deformable convolution
 _DILATIONS = (1, 6, 12, 18)
 
 
+class CameraScale(nn.Module):
+    """A camera's numbers brought near 1: what is in pixels, or in pixels times metres, by a thousand, positions by ten."""
+
+    scales: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixels, offset, history = [1e3] * 4, [1e3, 1e3, 1.0], [1.0, 1.0, 1e3] * 2
+        moved, pose = [1.0] * 5 + [10.0] * 3, [1.0, 1.0, 1.0, 10.0] * 3
+        self.register_buffer("scales", torch.tensor(pixels + offset + history + moved + pose), persistent=False)
+
+    def forward(self, camera: Tensor) -> Tensor:
+        """(B, 33) to the same."""
+        return camera / self.scales
+
+
 class AtrousPyramid(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al., DeepLab v3, 2017): four dilations and the mean over the picture, side by side."""
 
     folds = (("conv1", "bn1"),)
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, pooled_norm: nn.Module) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 1 if d == 1 else 3, padding=0 if d == 1 else d, dilation=d, bias=False), nn.BatchNorm2d(width))
             for d in _DILATIONS
         )
-        self.pooled = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), FewNorm2d(width))
+        self.pooled = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), pooled_norm)
         self.conv1 = nn.Conv2d(width * (len(_DILATIONS) + 1), width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.dropout = nn.Dropout(0.5)
@@ -71,13 +87,14 @@ class CameraAwareNet(nn.Module):
         bins = config.depth_bins
         self.activation_checkpointing = config.activation_checkpointing
         self.reduce = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        self.norm = FewNorm1d(numbers)
+        over_batch = config.frame_norms == "batch"
+        self.norm = FewNorm1d(numbers) if over_batch else CameraScale()
         self.context_gate = CameraGate(numbers, width)
         self.context = nn.Conv2d(width, config.features, 1)
         self.depth_gate = CameraGate(numbers, width)
         self.depth = nn.Sequential(
             ResidualBlock(width, bins), ResidualBlock(bins, bins), ResidualBlock(bins, bins),
-            AtrousPyramid(bins), DeformableConv(bins), nn.Conv2d(bins, bins, 1),
+            AtrousPyramid(bins, FewNorm2d(bins) if over_batch else nn.GroupNorm(1, bins)), DeformableConv(bins), nn.Conv2d(bins, bins, 1),
         )  # fmt: skip
 
     def forward(self, features: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
