@@ -38,7 +38,7 @@ PARTS = ("all", *SPLITS["visibility"])
 def frames_of(world: str, seeds: Sequence[int], small: bool = False) -> Any:
     """Streets or rooms; with tiny pictures where only the truth is counted."""
     if world == "room":
-        return Rooms(seeds, replace(room_preset("nyuv2"), picture=(64, 48)) if small else room_preset("nyuv2"))
+        return Rooms(seeds, replace(room_preset("half"), picture=(64, 48) if small else (640, 480)))
     return Streets(seeds, StreetSetting(picture=(64, 20)) if small else StreetSetting())
 
 

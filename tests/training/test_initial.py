@@ -12,14 +12,16 @@ from wholescene.training.initial import initialise
 from wholescene.weights import load as load_weights
 
 
-def test_the_model_for_rooms_starts_from_the_street_model_and_only_its_picture_network_does() -> None:
+def test_the_parts_that_the_recipe_for_rooms_names_start_from_the_street_model_and_no_others() -> None:
     recipe = load("monoscene-room-small")
     system = create(recipe.system.name, recipe.system.config())
     before = {name: value.clone() for name, value in system.state_dict().items()}
-    assert initialise(system, recipe.init_from) == ["half_2d.encoder starts from monoscene-street-small"]
+    parts = tuple(f"{one.part}." for one in recipe.init_from)
+    assert parts[0] == "half_2d.encoder."
+    assert initialise(system, recipe.init_from) == [f"{part[:-1]} starts from monoscene-street-small" for part in parts]
     streets = load_weights("monoscene-street-small").state_dict()
     for name, value in system.state_dict().items():
-        assert torch.equal(value, streets[name] if name.startswith("half_2d.encoder.") else before[name]), name
+        assert torch.equal(value, streets[name] if name.startswith(parts) else before[name]), name
 
 
 def test_weights_of_another_size_are_refused() -> None:

@@ -61,18 +61,19 @@ class RoomSetting:
 
 
 _NYUV2 = RoomSetting()
+_UP_LAST = replace(_NYUV2, grid=GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2"))
 PRESETS = {
     "nyuv2": _NYUV2,
-    "occscannet": replace(_NYUV2, grid=GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2"), known="scan"),
-    "half": replace(_NYUV2, picture=(320, 240)),
-    "half-all": replace(_NYUV2, picture=(320, 240), known="all"),
+    "occscannet": replace(_UP_LAST, known="scan"),
+    "half": replace(_UP_LAST, picture=(320, 240)),
+    "half-all": replace(_UP_LAST, picture=(320, 240), known="all"),
     "mini": replace(_NYUV2, grid=GridPlacement((32, 20, 32), (0.15, 0.15, 0.15), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"), picture=(320, 240)),
 }
 
 
 def preset(name: str) -> RoomSetting:
-    """The setting of that name: "nyuv2" (its grid and truth), "occscannet" (likewise), "half" (NYUv2's with a picture of 320 x 240), "half-all"
-    (that with all voxels known) or "mini" (that picture, voxels of 0.15 m).
+    """The setting of that name: "nyuv2" (its grid and truth), "occscannet" (likewise), "half" (Occ-ScanNet's grid, NYUv2's truth, a picture of
+    320 x 240), "half-all" (that with all voxels known) or "mini" (that picture, voxels of 0.15 m).
 
     Raises:
         InputError: naming the nearest ones.
