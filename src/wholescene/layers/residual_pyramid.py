@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
 class VolumeResNet(nn.Module):
     """Stages of residual blocks of one width; every stage after the first halves the volume."""
 
-    slab = 8  # slices at a time, where the first stage is worked through in slabs
+    slab = 6  # slices at a time, where the first stage is worked through in slabs
 
     def __init__(self, width: int, blocks: Sequence[int], *, activation_checkpointing: bool = False) -> None:
         super().__init__()
