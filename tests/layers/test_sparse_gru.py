@@ -111,3 +111,9 @@ def test_a_map_is_read_between_the_centres_of_its_cells() -> None:
     features = torch.arange(12.0).view(1, 3, 4)  # cells of 4 x 4 pixels, centred on 1.5, 5.5, ...
     pixels = torch.tensor([[1.5, 1.5], [5.5, 1.5], [3.5, 1.5], [1.5, 3.5], [-0.5, 1.5], [40.0, 1.5]])
     assert read_map(features, pixels, (4, 4))[:, 0].tolist() == pytest.approx([0, 1, 0.5, 2, 0, 0], abs=1e-6)
+
+
+def test_at_the_width_indoors_the_cell_has_the_parameters_of_three_convolutions() -> None:
+    with torch.device("meta"):
+        cell = MaskedSparseGRU(128, 128)
+    assert sum(p.numel() for p in cell.parameters()) == 3 * (27 * 256 * 128 + 128) == 2_654_592

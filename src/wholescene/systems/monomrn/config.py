@@ -12,7 +12,7 @@ from wholescene.systems.config import SystemConfig, check_preset
 from wholescene.systems.refine.config import Refine
 
 SETTINGS = ("semantic-kitti", "nyuv2")
-_REFINE = Refine(answer="own")
+_REFINE = Refine()
 
 
 @dataclass(frozen=True)

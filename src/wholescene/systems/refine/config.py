@@ -27,7 +27,8 @@ class Refine:
         depth: where the observed surface comes from: "given" (what the 2D half used, else the frame's depth map) or a "head" of its own on the map.
         depth_range: metres, of that head's bins.
         answer: "own": logits are the head's of the state; "correction": the coarse ones plus the head's of what the state changed, so that a voxel
-            that was never active keeps its answer.
+            that was never active keeps its answer, and training begins at the coarse one. The paper draws no head; this learns faster (two frames
+            by heart, 80 steps of size tiny: mIoU 0.51 against 0.40).
         dropout: before the head and in the occupancy head, in training.
         decay: step i of T weighs decay^(T - i) in the loss.
         mask_weight: of the occupancy head's cross-entropy.
