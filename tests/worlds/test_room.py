@@ -197,6 +197,7 @@ def test_rooms_open_by_name_and_wrong_settings_are_refused() -> None:
     dataset = open_dataset(DataConfig(dataset="room", setting="mini", train="7..8"), "train", {"depth"})
     assert dataset.names == ["room/7", "room/8"]
     assert dataset.labels is NYUV2
+    assert "within the picture's field of view" in dataset.protocol
     assert digest(dataset[1]) == digest(room(8, preset("mini")))
     assert len(Rooms(range(3))) == 3
     with pytest.raises(InputError, match="seed of a room is -1"):

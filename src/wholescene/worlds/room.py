@@ -23,6 +23,11 @@ from wholescene.worlds.room_shell import Room
 from wholescene.worlds.voxelising import voxelise
 
 _REFERENCE_WIDTH = 640  # pixels of the picture that `focal` speaks of
+KNOWN = {
+    "view": "the room within the picture's field of view, also behind things",
+    "scan": "what was seen from several places in the room, also outside the picture",
+    "all": "every voxel of the grid",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class RoomSetting:
     def __post_init__(self) -> None:
         if self.samples not in (1, 4, 9):
             raise InputError(f"{self.samples} samples a pixel in a RoomSetting; give 1, 4 or 9")
-        if self.known not in ("view", "scan", "all") or self.poses < 1:
+        if self.known not in KNOWN or self.poses < 1:
             raise InputError(f"a RoomSetting with known {self.known!r} and {self.poses} poses; known is view, scan or all, with at least one pose")
 
 
@@ -190,6 +195,11 @@ class Rooms:
     def labels(self) -> LabelSet:
         """What the labels mean."""
         return NYUV2
+
+    @property
+    def protocol(self) -> str:
+        """What is scored, in words, for reports."""
+        return f"every known voxel, known being {KNOWN[self.setting.known]}; one confusion matrix over all frames"
 
     def __len__(self) -> int:
         return len(self.seeds)
