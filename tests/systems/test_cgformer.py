@@ -247,6 +247,18 @@ def test_equal_cameras_tell_the_net_the_same_in_training_and_in_evaluation_and_a
     assert 0.5 < clean.abs().max() < 2
 
 
+def test_planes_of_different_content_look_in_evaluation_as_they_did_in_training() -> None:
+    """The three planes share a network; statistics over all of them would fit none."""
+    planes = system(plane_drop_path=0.0).half_3d.volume_net.planes.train()
+    volume = torch.randn(16, 16, 8, 8, 4) + torch.linspace(-3, 3, 8)[:, None, None]  # another mean wherever x is an axis of the plane
+    with torch.no_grad():
+        for _ in range(60):
+            trained = planes(volume)
+        seen = planes.eval()(volume)
+    for one, other in zip(trained, seen, strict=True):
+        assert (one - other).abs().max() < 0.3 * one.abs().max()  # a shared norm: 0.7 to 1.5
+
+
 def test_parts_leave_the_numbers() -> None:
     model = system()
     batch = collate([frame()])

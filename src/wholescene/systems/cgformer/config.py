@@ -124,8 +124,8 @@ class CGFormerConfig(GeometryConfig):
         plane_blocks, plane_heads: blocks and heads of the planes' Swin stages.
         window: cells along each edge of a Swin window.
         plane_drop_path: share of the planes' residual branches left out in training, for the last block (released: 0.2).
-        plane_norms: the planes' shared neck normalises by the statistics of each frame's "plane" itself, in training as in evaluation (released, over
-            the batch; frames stand alone here), or by "running" ones, which mix three planes that differ: then small objects get lost in evaluation.
+        plane_norms: the planes' shared neck normalises by "running" statistics of each of the three planes, or as released by those of the "plane" in
+            hand, in evaluation too (there over the batch; here every frame stands alone).
         small_shift: windows of maps that are no larger than one window are shifted too (released: True; the original Swin does not).
     """
 
@@ -136,7 +136,7 @@ class CGFormerConfig(GeometryConfig):
     plane_heads: tuple[int, ...] = (3, 6, 12, 24)
     window: int = 7
     plane_drop_path: float = 0.2
-    plane_norms: Literal["plane", "running"] = "plane"
+    plane_norms: Literal["running", "plane"] = "running"
     small_shift: bool = False
 
     @classmethod
@@ -155,7 +155,7 @@ class CGFormerConfig(GeometryConfig):
         """
         own = {**geometry_fields(conventions, size, setting), **_SIZES.get(size, {})}
         if conventions != "clean":
-            own |= {"small_shift": True}
+            own |= {"plane_norms": "plane", "small_shift": True}
         return cls(**{**own, **fields})
 
 

@@ -32,6 +32,23 @@ class PlanePool(nn.Module):
         return mixed
 
 
+class NormOfPlanes(nn.ModuleList):
+    """A batch norm for each plane inside a network that they share: their statistics differ, and those of all three together fit none.
+
+    Attributes:
+        plane: whose turn it is.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.BatchNorm2d(width) for _ in PLANES)
+        self.plane = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same."""
+        normed: Tensor = self[self.plane](x)
+        return normed
+
+
 class ThreePlanes(nn.Module):
     """Pool, shared Swin, shared pyramid, back to the volume's size."""
 
@@ -52,11 +69,17 @@ class ThreePlanes(nn.Module):
             width, config.plane_width, config.plane_blocks, config.plane_heads, window=config.window, stride=1, drop_path=config.plane_drop_path,
             small_shift=config.small_shift, taps=range(1, len(config.plane_blocks)), activation_checkpointing=config.activation_checkpointing,
         )  # fmt: skip
-        self.neck = GeneralisedFPN(self.swin.widths[1:], width, 2, _plane_norm if config.plane_norms == "plane" else nn.BatchNorm2d)
+        self.neck = GeneralisedFPN(self.swin.widths[1:], width, 2, _released_norm if config.plane_norms == "plane" else NormOfPlanes)
 
     def forward(self, volume: Tensor) -> list[Tensor]:
         """(B, C, X, Y, Z) to the planes xy (B, C, X, Y, 1), yz (B, C, 1, Y, Z) and zx (B, C, X, 1, Z)."""
-        return [self._plane(self.pool[plane](volume), axis, volume.shape[2:]) for plane, axis in PLANES.items()]
+        found = []
+        for index, (plane, axis) in enumerate(PLANES.items()):
+            for norm in self.neck.modules():
+                if isinstance(norm, NormOfPlanes):
+                    norm.plane = index
+            found.append(self._plane(self.pool[plane](volume), axis, volume.shape[2:]))
+        return found
 
     def _plane(self, pooled: Tensor, axis: int, shape: Sequence[int]) -> Tensor:
         size = [n for i, n in enumerate(shape) if i != axis]
@@ -64,6 +87,6 @@ class ThreePlanes(nn.Module):
         return F.interpolate(seen, size, mode="bilinear", align_corners=False).unsqueeze(2 + axis)
 
 
-def _plane_norm(width: int) -> nn.Module:
+def _released_norm(width: int) -> nn.Module:
     """A batch norm that never keeps statistics is an instance norm where a batch holds one sample, as in the released code."""
     return nn.InstanceNorm2d(width, affine=True)
