@@ -41,6 +41,7 @@ from wholescene.systems import list_systems  # noqa: E402
 BUILDERS = {
     "CGFormer": "test_cgformer",
     "ISO": "test_iso",
+    "NDC-Scene": "test_ndcscene",
     "ScanSSC": "test_scanssc",
     "Symphonies": "test_symphonies",
 }

@@ -15,7 +15,7 @@ from PIL import Image
 from wholescene.cli import app
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("index.md", "predict.md", "conventions.md", "commands.md", "refinement.md")
+PAGES = ("index.md", "predict.md", "conventions.md", "commands.md", "depth.md", "refinement.md")
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "```python" in (DOCS / p).read_text()])

@@ -62,6 +62,13 @@ def frame_of(case: Case) -> Frame:
     return Frame(str(case), {"main": View(forge.picture(size["name"], size["height"], size["width"]), camera)}, grid)
 
 
+def forged(case: Case) -> tuple[NDCScene, Batch]:
+    """The system with a case's forged weights, and its picture on its grid."""
+    system, _ = forged_into(case, TABLES["semantic-kitti"], lambda: NDCScene(EXACT))
+    assert isinstance(system, NDCScene)
+    return system, collate([frame_of(case)])
+
+
 def places() -> Places:
     middle = f"{_NET}.middle"
     return {
@@ -146,11 +153,11 @@ def _watch_pairs(watch: Watch, system: NDCScene) -> list[Any]:
 
 @pytest.mark.slow  # one more forward
 def test_slabs_and_folded_norms_leave_the_released_numbers(whole: Case) -> None:
-    system, _ = forged_into(whole, TABLES["semantic-kitti"], lambda: NDCScene(EXACT))
+    system, batch = forged(whole)
     fuse_for_inference(system)
     watch = Watch(whole)
     with torch.inference_mode():
-        prediction = system(collate([frame_of(whole)]))
+        prediction = system(batch)
     watch.compare("ssc_logit", prediction.logits)
     watch.compare("P_logits", released_relations(prediction.extras["neighbour_relation_logits"]))
     assert all(row["worst"] <= whole.tolerances["float taps"] for row in watch.rows)

@@ -84,17 +84,23 @@ class MetricNetwork:
         """
         import torch
 
-        picture = frame.main.picture
-        height, width = picture.shape[:2]
+        height, width = frame.main.picture.shape[:2]
         model, processor = self._model, self._processor
         with torch.inference_mode():
-            inputs = processor(images=picture, return_tensors="pt").to(self.device)
-            outputs = model(**inputs)
-            more = {"source_sizes": [(height, width)]} if model.config.model_type == "zoedepth" else {}
-            found = processor.post_process_depth_estimation(outputs, target_sizes=[(height, width)], **more)[0]["predicted_depth"]
-        metres = found.float().cpu().numpy().reshape(height, width)
+            inputs = processor(images=frame.main.picture, return_tensors="pt").to(self.device)
+            answer = model(**inputs).predicted_depth.float()[None]  # (1, 1, h, w)
+            # the processor of ZoeDepth surrounds the picture, as its authors do, so that the network's border lies outside of it
+            rows, columns = _surrounds(height, width) if getattr(processor, "do_pad", False) and model.config.model_type == "zoedepth" else (0, 0)
+            size = (height + 2 * rows, width + 2 * columns)
+            larger = torch.nn.functional.interpolate(answer, size, mode="bilinear", align_corners=False)[0, 0]
+        metres = larger[rows : rows + height, columns : columns + width].cpu().numpy()
         valid = np.isfinite(metres) & (metres > 0)
         return np.where(valid, metres, np.float32(0)), valid
+
+
+def _surrounds(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns that ZoeDepth puts around a picture, on each side."""
+    return int(3 * np.sqrt(height / 2)), int(3 * np.sqrt(width / 2))
 
 
 def _first_line(error: Exception) -> str:
