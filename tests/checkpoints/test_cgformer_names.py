@@ -9,9 +9,13 @@ import pytest
 import torch
 
 from wholescene.checkpoints.cgformer import TABLES
+from wholescene.checkpoints.converting import convert_file, restore_file
+from wholescene.checkpoints.native import save
 from wholescene.errors import InputError
+from wholescene.recipes.recipe import Initial
 from wholescene.systems import create
 from wholescene.systems.cgformer.config import CGFormerConfig
+from wholescene.training.initial import initialise
 from wholescene.weights import WEIGHTS, fingerprint
 
 PARITY = Path(__file__).resolve().parents[1] / "parity"
@@ -87,3 +91,28 @@ def test_parameters_part_by_part_are_the_counted_ones() -> None:
     assert count("half_3d.volume_net.attention") == 396_288 + 65_536
     assert count("half_3d.volume_net") - count("half_3d.volume_net.attention") == 36_231_162
     assert count("half_3d.head") == 222_592
+
+
+@pytest.mark.slow  # twenty seconds and 2 GiB: a file of 340 MB, there and back
+def test_a_released_pretraining_file_is_converted_and_given_back_unchanged(tmp_path: Path) -> None:
+    state = {}
+    for index, (name, like) in enumerate(released("pretrained-semantic-kitti").items()):
+        counter = name.endswith("num_batches_tracked")
+        state[name] = torch.tensor(7) if counter else ((torch.arange(like.numel()) + 17 * index) % 251).view(like.shape).float()
+    torch.save({"state_dict": state, "epoch": 1}, tmp_path / "released.ckpt")
+    notes = convert_file(tmp_path / "released.ckpt", tmp_path / "ours.safetensors", "cgformer", "pretrained-semantic-kitti")
+    assert any("1 kept aside" in note for note in notes)
+    assert restore_file(tmp_path / "ours.safetensors", tmp_path / "back.ckpt") == len(state)
+    back = torch.load(tmp_path / "back.ckpt", weights_only=True)["state_dict"]
+    assert list(back) == list(state)
+    assert all(torch.equal(back[name], value) for name, value in state.items())
+
+
+def test_the_system_starts_from_its_pretraining_stage(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stage, whole = (create("cgformer", CGFormerConfig.preset("exact", "tiny", s)) for s in ("depth-semantic-kitti", "semantic-kitti"))
+    save(tmp_path / "stage.safetensors", stage)
+    initialise(whole, [Initial(str(tmp_path / "stage.safetensors"), part) for part in ("half_2d.encoder", "half_2d.depth_net")])
+    own = whole.state_dict()
+    for name, value in stage.state_dict().items():
+        assert name.startswith("segmentation.") or torch.equal(own[name], value)
