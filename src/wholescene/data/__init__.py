@@ -105,7 +105,6 @@ def _sscbench_kitti_360(config: DataConfig, part: str, needs: Collection[str]) -
         **chosen,
         right="right" in needs,
         occupancy="occupancy" in needs,
-        points="points" in needs,
         scales=config.scales,
         stride=config.stride,
         exclude=config.exclude,
@@ -154,7 +153,7 @@ DATASETS = {
     ),
     "sscbench-kitti-360": Row(
         "SSCBench-KITTI-360 (Li et al. 2024): drives of KITTI-360 in the manner of SemanticKITTI",
-        frozenset({"right", "occupancy", "points"}),
+        frozenset({"right", "occupancy"}),
         _sscbench_kitti_360,
     ),
     "nyuv2": Row("NYUv2 scene completion (Silberman et al. 2012) in SSCNet's layout", frozenset({"depth"}), _nyuv2),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wholescene.camera import Camera
 from wholescene.data.layout import STRIDE, Listing, list_frames
-from wholescene.data.volumes import read_mask, read_raw_labels, read_sweep
+from wholescene.data.volumes import read_mask, read_raw_labels
 from wholescene.errors import InputError, unknown_name
 from wholescene.grid import VoxelGrid, semantic_kitti_grid
 from wholescene.labels import KITTI_360, UNKNOWN, LabelSet
@@ -96,7 +96,6 @@ class SSCBenchKITTI360:
         *,
         right: bool = False,
         occupancy: bool = False,
-        points: bool = False,
         scales: Sequence[int] = (),
         stride: int | None = None,
         exclude: Sequence[str] = (),
@@ -109,7 +108,6 @@ class SSCBenchKITTI360:
             drives: four-digit names ("0009") or folder names instead of a split.
             right: give the right camera's picture (`image_01`) as view "right".
             occupancy: give the `.bin` mask.
-            points: give the sweep of `velodyne/`, where the download has it.
             scales: down-sampled targets by the rule `share-95`, beside the target itself.
             stride: take frames whose number is a multiple of it; None: five, as the benchmark does.
             exclude: names of frames to leave out.
@@ -123,7 +121,7 @@ class SSCBenchKITTI360:
         self.scales = tuple(s for s in scales if s != 1)
         for scale in self.scales:
             self.grid.coarser(scale)  # refuses what does not divide
-        self._right, self._occupancy, self._points = right, occupancy, points
+        self._right, self._occupancy = right, occupancy
         chosen = self._choose(split, drives)
         self._listings = {name: list_frames(self.drives_folder / folder_of(name), STRIDE if stride is None else stride) for name in chosen}
         left_out = set(exclude)
@@ -152,7 +150,6 @@ class SSCBenchKITTI360:
             views=views,
             grid=self.grid,
             occupancy=read_mask(_there(listing.volume(frame, "bin"))) if self._occupancy else None,
-            points=read_sweep(_there(listing.folder / "velodyne" / f"{frame}.bin")) if self._points else None,
             targets=self._targets(listing, frame) if listing.labelled else {},
         )
 
