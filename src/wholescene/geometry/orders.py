@@ -99,7 +99,8 @@ class _Taken(torch.autograd.Function):
 
 
 def _take(rows: Tensor, order: Tensor) -> Tensor:
-    return torch.stack([own.index_select(0, places) for own, places in zip(rows, order, strict=True)])
+    """(B, n, C) by (B, n); whole rows are copied, so they must lie together first."""
+    return torch.stack([own.contiguous().index_select(0, places) for own, places in zip(rows, order, strict=True)])
 
 
 def order_batch(batch: Batch, how: VoxelOrder, factor: int = 1, view: str = "main") -> Permutation:

@@ -33,7 +33,7 @@ class FrustumMambaLayer(nn.Module):
         tokens = order.tokens(volume)
         for norm, block in zip(self.norms, self.blocks, strict=True):
             tokens = tokens + run(block, norm(tokens), recompute=self.activation_checkpointing)
-        return order.volume(self.norm(tokens), volume.shape[2:]) + volume
+        return volume + order.volume(self.norm(tokens), volume.shape[2:])
 
 
 class ResidualLayer(Process):
