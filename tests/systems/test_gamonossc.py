@@ -230,12 +230,18 @@ def test_frames_of_one_batch_are_scanned_in_their_own_orders() -> None:
     torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_halves_are_exchanged_with_monoscene() -> None:
-    for field in ("lift", "completion"):
-        model = GAMonoSSC(config(**{field: HalfChoice("monoscene", size="tiny", setting="nyuv2")})).train()
-        terms = model.losses(model(batch_of(0)), batch_of(0))
-        assert ("occupancy" in terms) == (field == "completion")
-        assert {"cross_entropy", "semantic_affinity", "geometric_affinity", "frustum_proportion", "relation"} <= terms.keys()
+@pytest.mark.parametrize("field", ["lift", "completion"])
+@pytest.mark.parametrize("other", ["monoscene", "iso", "ndc-scene"])
+def test_halves_are_exchanged(other: str, field: str) -> None:
+    grid = replace(GRID, shape=(16, 16, 16))
+    model = GAMonoSSC(config(grid=grid, **{field: HalfChoice(other, size="tiny", setting="nyuv2")})).train()
+    one = replace(frame(placement=grid), depth=np.full(SIZE[::-1], 2.0, np.float32))
+    batch = collate([replace(one, depth_target=one.depth)])
+    terms = model.losses(model(batch), batch)
+    assert ("occupancy" in terms) == (field == "completion")
+    assert {"cross_entropy", "semantic_affinity", "geometric_affinity", "frustum_proportion"} <= terms.keys()
+    sum(terms.values()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
 def parameters(module: nn.Module) -> int:
@@ -266,7 +272,7 @@ def test_what_cannot_be_is_refused() -> None:
         system(grid=replace(GRID, shape=(16, 10, 16)))
 
 
-@pytest.mark.parametrize("size", [(97, 61), (160, 120)])
+@pytest.mark.parametrize("size", [(97, 61), (640, 480)])
 def test_other_picture_sizes_work(size: tuple[int, int]) -> None:
     with torch.inference_mode():
         logits = system()(collate([frame(0, size)])).logits
