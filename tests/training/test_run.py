@@ -316,10 +316,12 @@ def test_full_size_recipes_take_a_step_at_size_tiny(name: str, tmp_path: Path) -
     few = {"system.size": "tiny", "budget": {"epochs": 1.0}, "batch_size": 1, "validation": {"every": None}, "workers": 0}
     recipe = recipes.load(name, {**data, **few, "trainer.accelerator": "cpu"})
     recipe = replace(recipe, stages=tuple(replace(s, changes={k: v for k, v in s.changes.items() if "budget" not in k}) for s in recipe.stages))
-    last = recipes.stages_of(recipe)[-1] if recipe.stages else recipe
-    needs = create(last.system.name, last.system.config()).needs
-    datasets = {role: open_dataset(recipe.data, role, needs) for role in ("train", "val")}
+    systems = [create(part.system.name, part.system.config()) for part in recipes.stages_of(recipe)]
+    needs = frozenset().union(*(system.needs | system.supervision for system in systems))
+    supplied = frozenset() if recipe.data.dataset == "street" else frozenset({"depth"})
+    datasets = {role: open_dataset(recipe.data, role, needs - supplied) for role in ("train", "val")}
     made = train(recipe, tmp_path / "run", datasets={k: Supplied(v) for k, v in datasets.items()} if "depth" in needs else datasets)
     assert made.steps == 1
-    assert made.evaluation.scores["all"].voxels > 100_000
+    if systems[-1].completes:
+        assert made.evaluation.scores["all"].voxels > 100_000
     assert all("nan" not in log.read_text() for log in (tmp_path / "run").rglob("log/session-1/metrics.csv"))
