@@ -108,7 +108,7 @@ class MaskedRecurrentNetwork(nn.Module):
         before = state = start.flatten(0, 3)
         with torch.no_grad():
             coarse = pooled_probabilities(completed.logits, self.joint.factor)
-        mask, logits, said = self._mask(coarse, None, batch, trace), completed.logits, coarse
+        mask, logits = self._mask(coarse, None, batch, trace), completed.logits
         for step in range(steps):
             trace.masks.append(mask)
             active, links = indices_of(mask), links_of_mask(mask, self.choice.kernel)
@@ -118,11 +118,14 @@ class MaskedRecurrentNetwork(nn.Module):
                 logits = self._on_grid(answer, completed.logits)
                 trace.logits += [logits] if keeps else []
             if step < steps - 1 and self.choice.mask == "dynamic":
-                with torch.no_grad():
-                    said = torch.softmax(answer if self.choice.answer == "own" else coarse.clamp(min=1e-12).log() + answer, 1)
-                mask = self._mask(said, mask, batch, trace)
+                mask = self._mask(self._believed(answer, coarse), mask, batch, trace)
         volume = state.view(start.shape).movedim(-1, 1)
         return Completed(volume, completed.grid, logits, completed.auxiliary, {**completed.extras, "refinement": trace})
+
+    @torch.no_grad()
+    def _believed(self, answer: Tensor, coarse: Tensor) -> Tensor:
+        """(B, K, x, y, z) class probabilities after a step, on the grid of the state; coarse: those before the first."""
+        return torch.softmax(answer if self.choice.answer == "own" else coarse.clamp(min=1e-12).log() + answer, 1)
 
     def _mask(self, probabilities: Tensor, before: Tensor | None, batch: Batch, trace: Trace) -> Tensor:
         """(B, x, y, z) bool: the active voxels by class probabilities (B, K, x, y, z), which get no gradient from it."""
