@@ -1,4 +1,5 @@
-"""CGFormer's operators at full size: time of the plain form and of the path for the device, and the memory each takes above its inputs.
+"""CGFormer's operators at full size: time of the plain form and of the path for the device, the memory each takes above its inputs, and how fast
+ours reads what it must read, beside a copy.
 
     python benchmarks/cgformer_ops.py [--device cuda] [--backward]
 
@@ -57,18 +58,20 @@ def convolution() -> tuple[list[Tensor], list[Any], Form, Form]:
     return given, [], deformable_conv.reference, deformable_conv.deformable_convolution
 
 
+CELLS, READS = ROWS * COLUMNS, QUERIES * HEADS * POINTS
+# operator -> what makes its inputs, and the bytes that its forward pass cannot but read and write
 OPERATORS = {
-    "depth-aware sampling": depth_aware,
-    "voxel pooling": pooling,
-    "neighbourhood attention": neighbours,
-    "deformable convolution": convolution,
+    "depth-aware sampling": (depth_aware, READS * (4 * (4 * WIDTH + 8) + 16) + 4 * QUERIES * HEADS * WIDTH),
+    "voxel pooling": (pooling, int(0.47 * BINS * CELLS) * (4 * HEADS * WIDTH + 12) + 4 * VOXELS * HEADS * WIDTH),
+    "neighbourhood attention": (neighbours, 4 * CELLS * BINS * (2 * 25 + 2)),
+    "deformable convolution": (convolution, 4 * CELLS * BINS * (9 * 4 + 1)),
 }
 
 
 def measure(name: str, fast: bool, backward: bool, device: str) -> tuple[float, float]:
     """Seconds, and GiB above the inputs at the highest point."""
     torch.manual_seed(0)
-    tensors, more, plain, ours = OPERATORS[name]()
+    tensors, more, plain, ours = OPERATORS[name][0]()
     inputs = [t.to(device).requires_grad_(backward) for t in tensors]
     if device == "cuda":
         more = [lss_pooling.VoxelBags(bags.points.to(device), bags.starts.to(device)) for bags in more]
@@ -100,15 +103,17 @@ def main() -> None:
     parser.add_argument("--backward", action="store_true")
     given = parser.parse_args()
     print(torch.cuda.get_device_name() if given.device == "cuda" else processor())
-    print(f"{'':26}{'plain s':>10}{'ours s':>10}{'times':>8}{'plain GiB':>12}{'ours GiB':>10}")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # what a parent once held counts as its children's peak
+        copied = pool.apply(copy_rate) if given.device == "cpu" else 0.0
+    print(f"{'':26}{'plain s':>10}{'ours s':>10}{'times':>8}{'plain GiB':>12}{'ours GiB':>10}{'ours GB/s':>12}   copy {copied / 1e9:.1f} GB/s")
     for name in OPERATORS:
         rows = []
         for fast in (False, True):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 rows.append(pool.apply(measure, (name, fast, given.backward, given.device)))
         (slow, large), (quick, small) = rows
-        print(f"{name:26}{slow:10.4f}{quick:10.4f}{slow / quick:8.1f}{large:12.3f}{small:10.3f}", flush=True)
-    print(f"copy {copy_rate() / 1e9:.1f} GB/s")  # last: what a parent once held counts as its children's peak
+        rate = "" if given.backward else f"{OPERATORS[name][1] / quick / 1e9:12.1f}"
+        print(f"{name:26}{slow:10.4f}{quick:10.4f}{slow / quick:8.1f}{large:12.3f}{small:10.3f}{rate}", flush=True)
 
 
 if __name__ == "__main__":

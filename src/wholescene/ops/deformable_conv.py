@@ -60,12 +60,13 @@ def reference(x: Tensor, offsets: Tensor, weight: Tensor, padding: int = 1) -> T
 def cpu(x: Tensor, offsets: Tensor, weight: Tensor, padding: int = 1) -> Tensor:
     """The same tap by tap, so that without gradients one reading of the map is held and not nine. Arguments as `reference`."""
     groups = x.shape[1] // weight.shape[1]
+    filters = weight.flatten(2).unflatten(0, (groups, -1)).movedim(-1, 0).contiguous()  # (taps, groups, O / groups, C / groups)
     total: Tensor | None = None
-    for own, place in zip(weight.flatten(2).unbind(2), _places(offsets, weight, padding), strict=True):
-        made = F.conv2d(_read(x, place), own[:, :, None, None], groups=groups)
+    for own, place in zip(filters, _places(offsets, weight, padding), strict=True):
+        made = torch.matmul(own, _read(x, place).flatten(2).unflatten(1, (groups, -1)))
         total = made if total is None else total.add_(made)
     assert total is not None
-    return total
+    return total.flatten(1, 2).unflatten(2, offsets.shape[-2:])
 
 
 def _read(x: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
