@@ -240,6 +240,21 @@ WEIGHTS = {
             note="Trained on one camera rig in one city; another camera or place is outside of what it has seen.",
         ),
         WeightsCard(
+            name="ndc-scene-nyuv2",
+            system="ndc-scene",
+            setting="exact, full, NYUv2",
+            inputs="one picture",
+            trained_on="NYUv2, 795 training frames",
+            licence="code without a licence file: ask its authors; NYUv2 is for research use",
+            source="github.com/Jiawei-Yao0812/NDCScene",
+            file="<NYUv2>.ckpt",
+            # of the names that the code builds: 1,903 entries, 271,153,588 parameters; the file itself was not at hand
+            fingerprint="42dd0c4a957e113bec36eedd74f7afdec9e7ef118a5243a4e1b0dce8282654d0",
+            published="IoU 44.17, mIoU 29.03 (its printed classes average 29.58), 654 test frames, every voxel that is not unknown",
+            measured="",
+            note="Trained on rooms seen by one Kinect; a phone picture of a room is outside of what it has seen.",
+        ),
+        WeightsCard(
             name="voxformer-proposals-semantic-kitti",
             system="voxformer",
             setting="exact, full, SemanticKITTI, stage 1",
