@@ -70,7 +70,7 @@ class _Loss(torch.autograd.Function):
         chosen = [k for k in range(K) if len(own) and (classes == "all" or bool(occurs[k]))]
         where = [row.nonzero()[:, 0] for row in counted]
         p = torch.cat([part[chosen] for _, _, part in _slices(flat, where, kind, softmax)], 1) if chosen else flat.new_zeros(0, 0)  # (chosen, n)
-        of_class = torch.full((K,), -1.0, dtype=torch.float64, device=values.device)
+        of_class = torch.full((K,), -1.0, dtype=_wide(values), device=values.device)
         pull = torch.zeros(len(own), dtype=kind, device=values.device)
         wanted = ctx.needs_input_grad[0]
         for row, k in zip(p, chosen, strict=True):
@@ -118,14 +118,14 @@ def _class_loss(p: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
     if not total:
         worst = errors.argmax()
         gradient[worst] = 1
-        return errors[worst].double(), gradient
+        return errors[worst].to(_wide(p)), gradient
     order = _from_large_to_small(errors)
     hit = foreground[order]
     a = hit.cumsum(0)
     union = torch.arange(1, len(p) + 1, device=p.device).sub_(a).add_(total).to(torch.float64 if p.dtype == torch.float64 else torch.float32)
     left = (total - a).to(union.dtype)
     weights = torch.where(hit, 1 / union, left / (union * (union - 1)).clamp_(min=1))
-    loss = torch.dot(weights.double(), errors[order].double())
+    loss = torch.dot(weights.to(_wide(p)), errors[order].to(_wide(p)))
     gradient[order] = torch.where(hit, -weights, weights).to(p.dtype)
     return loss, gradient
 
@@ -139,3 +139,7 @@ def _from_large_to_small(errors: Tensor) -> Tensor:
     keys = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(32)) | np.arange(len(bits), dtype=np.uint64)
     keys.sort()
     return torch.from_numpy((keys & np.uint64(0xFFFFFFFF)).astype(np.int64))
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    return torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
