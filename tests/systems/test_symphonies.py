@@ -105,13 +105,13 @@ def test_a_voxel_that_looks_at_its_own_seat_reads_itself(kind: Any, up: int) -> 
     torch.testing.assert_close(read, values, rtol=1e-4, atol=1e-4)
 
 
-def test_released_squeezing_moves_a_seat_by_up_to_half_as_many_slabs_as_the_scene_is_high() -> None:
+def test_released_squeezing_moves_seats_over_as_many_slabs_as_the_scene_is_longer_than_high() -> None:
     shape = (8, 6, 4)
     seats = seats_of(torch.tensor([[3, 2, 0], [3, 2, 3]]), shape, "released")
     torch.testing.assert_close(seats[0], torch.tensor([3 / 7, 2 / 5, 0.0]))
     column, row = SceneLayout(shape, 2, "released").references(seats)[:, 0].unbind(1)
     torch.testing.assert_close(column, torch.tensor([2 / 5, 2 / 5]))
-    torch.testing.assert_close(row * 32, torch.tensor([3 / 7 * 32 - 4, 3 / 7 * 32 + 4]))  # 32 rows: four to an x slab, so one slab either way
+    torch.testing.assert_close(row * 32, torch.tensor([3 / 7 * 32 - 4, 3 / 7 * 32 + 4]))  # of 32 rows, four to an x slab: 8 / 4 = 2 slabs in all
 
 
 @pytest.mark.parametrize("kind", ["axes", "released"])

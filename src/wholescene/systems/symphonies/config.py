@@ -51,7 +51,7 @@ class SymphoniesConfig(SystemConfig):
             of the picture's, which is up to half a cell beside it.
         scene_sampling: how attention reads the scene: as the "volume" it is; "squeezed" into a map with a column for each y and a row for each
             (x, z), so that a place between two rows mixes heights; "released": squeezed, and the shift of the row by z is divided by the wrong
-            size, so that it reaches over half as many x slabs as the scene is high.
+            size, so that it reaches over X / Z slabs instead of one.
         doubled_residual: deformable layers add the normalised query besides the query itself (released).
         normalised_keys: keys and values of dense attention are normalised as queries are (released: False).
         fresh_values: scene self-attention reads the scene after the instances spoke to it; released: before.
