@@ -98,6 +98,7 @@ def test_listing_recipes_needs_no_torch() -> None:
         (Schedule("cosine", floor=0.5), [1, 0.875, 0.625, 0.5]),
         (Schedule("poly", power=2.0), [1, 4 / 9, 1 / 9, 0]),
         (Schedule("poly", power=1.0, warm_up=3.0, warm_up_from=0.0), [0, 2 / 3, 2 / 3, 0]),
+        (Schedule("cosine", warm_up=4.0, warm_up_from=0.2, warm_up_shape="cosine"), [0.2, 0.6, 1, 0]),
     ],
 )
 def test_schedules_at_the_start_a_third_two_thirds_and_the_end(schedule: Schedule, expected: list[float]) -> None:

@@ -20,8 +20,9 @@ class Schedule:
         drop: factor at each, for step; for each whole unit, for exponential.
         floor: share of the learning rate that is left at the end, for cosine and poly.
         power: of the remaining share of the budget, for poly.
-        warm_up: length of a straight rise at the start; 0 for none.
+        warm_up: length of the rise at the start; 0 for none.
         warm_up_from: share of the learning rate at which the rise begins.
+        warm_up_shape: of the rise: a straight "line", or half a wave of a "cosine", as one-cycle schedules have it.
     """
 
     kind: Literal["constant", "step", "exponential", "cosine", "poly"] = "constant"
@@ -31,6 +32,7 @@ class Schedule:
     power: float = 0.9
     warm_up: float = 0.0
     warm_up_from: float = 0.01
+    warm_up_shape: Literal["line", "cosine"] = "line"
 
     def __post_init__(self) -> None:
         if (self.kind == "step") != bool(self.at):
@@ -52,7 +54,9 @@ class Schedule:
         [0.01, 0.505, 1.0, 1.0, 0.1]
         """
         if position < self.warm_up:
-            return self.warm_up_from + (1 - self.warm_up_from) * position / self.warm_up
+            risen = position / self.warm_up
+            risen = (1 - math.cos(math.pi * risen)) / 2 if self.warm_up_shape == "cosine" else risen
+            return self.warm_up_from + (1 - self.warm_up_from) * risen
         if self.kind == "step":
             return self.drop ** sum(position >= drop_at for drop_at in self.at)
         if self.kind == "exponential":
