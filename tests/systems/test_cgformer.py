@@ -269,6 +269,18 @@ def test_parts_leave_the_numbers() -> None:
     torch.testing.assert_close(volume_of(model, batch), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(24, 40, 16), (48, 16, 8)])
+def test_any_grid_that_the_strides_divide_is_completed(shape: tuple[int, int, int]) -> None:
+    grid = replace(GRID, shape=shape)
+    model = system(grid=grid)
+    one = frame()
+    with torch.inference_mode():
+        logits = model(collate([replace(one, grid=grid.place(one.main.camera), targets={})])).logits
+    assert logits.shape == (1, 20, *shape)
+    with pytest.raises(InputError, match="which do not divide them"):
+        system(grid=replace(GRID, shape=(shape[0] + 2, *shape[1:])))
+
+
 def test_folded_norms_leave_the_numbers() -> None:
     model = system("exact")
     random = torch.Generator().manual_seed(1)
