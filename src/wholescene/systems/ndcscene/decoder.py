@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wholescene.errors import InputError
 from wholescene.layers.checkpoint import run
-from wholescene.layers.slabs import Stream, convolve_whole, cut, double, each, may_stream
+from wholescene.layers.phases import Phases, suits
+from wholescene.layers.slabs import Stream, convolve_whole, cut, double, each, gather, may_stream
 
 FIRST_SLICES = 2  # depths that the trunk's last map is split into
 
@@ -105,8 +107,10 @@ class DualUpsample(nn.Module):
             (B, out, 2D, H, W), and (B, out, H, W) unless this is the last step.
         """
         mixed = self.mixed(plane, skip)
-        size = [2 * volume.shape[2], *mixed.shape[2:]]
-        larger = self._joined(self.volume_up(volume, output_size=size), mixed)
+        if suits(self.volume_up, volume):
+            larger = gather(self.stream([volume], mixed), 2 * volume.shape[2])
+        else:
+            larger = self._joined(self.volume_up(volume, output_size=[2 * volume.shape[2], *mixed.shape[2:]]), mixed)
         return larger, None if self.plane_norm is None else F.leaky_relu(self.plane_norm(mixed), 0.01)
 
     def mixed(self, plane: Tensor, skip: Tensor) -> Tensor:
@@ -117,7 +121,14 @@ class DualUpsample(nn.Module):
 
     def stream(self, slabs: Iterable[Tensor], mixed: Tensor) -> Stream:
         """The volume alone, slab by slab along the optical axis; eval only."""
-        return each(lambda part: self._joined(part, mixed), double(self.volume_up, slabs, mixed.shape[2:]))
+        coming = iter(slabs)
+        first = next(coming)
+        height, width = mixed.shape[2:]
+        if suits(self.volume_up, first):
+            larger: Stream = Phases(self.volume_up).stream(chain([first], coming), lambda phase: phase)
+        else:
+            larger = double(self.volume_up, chain([first], coming), (height, width))
+        return each(lambda part: self._joined(part[..., :height, :width], mixed), larger)
 
     def _joined(self, volume: Tensor, mixed: Tensor) -> Tensor:
         return F.leaky_relu_(self.volume_norm(volume.add_(mixed[:, :, None])), 0.01)
