@@ -132,14 +132,12 @@ def test_voxels_on_one_ray_differ_and_those_out_of_view_are_all_alike() -> None:
     hidden = volume[:, ~sight_of(batch, 2, model.config).in_view[0]]
     assert torch.equal(hidden, hidden[:, :1].expand_as(hidden))
     assert hidden.any()
-    here = batch.cameras["main"][0].position
     step = torch.tensor([[10.0, 10.0, 0.2], [10.0, 10.0, 0.4]], dtype=torch.float64)  # one pixel, two depths
     ray = Sight(step[None, :, :2], step[None, :, 2], torch.ones(1, 2, dtype=torch.bool))
     with torch.inference_mode():
         levels = model.half_2d.encoder(torch.randn(1, 3, *SIZE[::-1]))
         near, far = model.half_2d.lift.read(levels, ray)[0].T
     assert (near - far).abs().max() > 1e-3
-    assert np.isfinite(here).all()
 
 
 # ---- the dual decoder
