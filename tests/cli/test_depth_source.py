@@ -84,3 +84,16 @@ def test_what_no_source_can_use_is_said_in_one_sentence(run: Run, pair: tuple[Pa
     left, right = pair
     says(run("predict", left, "--camera", LENS, *(right if w == "RIGHT" else w for w in words)).sentence, *said)
     assert not Path("scenes").exists()
+
+
+def test_evaluate_takes_depth_where_it_is_told_and_says_where(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("embreex")
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader())
+    np.save(tmp_path / "1000000.npy", np.full((HEIGHT, 304), 9.0))
+    for words, said in ((("--depth-source", f"files:{tmp_path}"), f"files:{tmp_path}"), ((), "the dataset's own")):
+        ran = run("evaluate", "monoscene-street-tiny", "--weights", "w", "--limit", 1, *words)
+        assert ran.code == 0, ran.err
+        assert said in ran.out
+    says(
+        run("evaluate", "monoscene-semantic-kitti", "--weights", "w", "--root", tmp_path, "--depth-source", "sterio").sentence, "nearest", "'stereo'"
+    )

@@ -81,6 +81,7 @@ def evaluate(
     *,
     weights: Name,
     root: Folder | None = None,
+    depth_source: Annotated[str | None, shown("S")] = None,
     limit: Annotated[int | None, shown("N")] = None,
     part: Literal["train", "val", "test"] = "val",
     device: Annotated[str, shown("D")] = "cpu",
@@ -108,6 +109,7 @@ def evaluate(
         recipe: a recipe's name or file; its dataset is scored on.
         weights: a name from `wholescene weights`, or a file.
         root: the dataset's folder, where the recipe does not say it.
+        depth_source: where depth comes from, instead of what the recipe says: stereo, files:FOLDER[@UNIT], mono:WEIGHTS or truth.
         limit: at most this many frames, spread evenly.
         part: which part of the dataset.
         device: cpu, cuda, cuda:1 or mps.
@@ -124,10 +126,12 @@ def evaluate(
     check_device(device)
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit} is not a positive number of frames")
-    chosen = _recipe(recipe, root)
+    chosen = _recipe(recipe, root, depth_source)
     system = load(weights, device)
     dataset = open_dataset(chosen.data, part, system.needs)
     about = {"recipe": chosen.name, "part": f"{part} ({chosen.data.part(part)})"}
+    if "depth" in system.needs:
+        about["depth"] = chosen.data.depth or "the dataset's own"
     if steps is not None or disturb is not None:
         from wholescene.commands.scoring import score_specially
 
@@ -193,6 +197,7 @@ def submit(
     weights: Name,
     out: Annotated[Path, shown("ZIP")],
     root: Folder | None = None,
+    depth_source: Annotated[str | None, shown("S")] = None,
     device: Annotated[str, shown("D")] = "cpu",
 ) -> int:
     """Write the zip for a benchmark's server.
@@ -206,6 +211,7 @@ def submit(
         weights: a name from `wholescene weights`, or a file.
         out: the zip to write.
         root: the dataset's folder, where the recipe does not say it.
+        depth_source: as for evaluate.
         device: cpu, cuda, cuda:1 or mps.
     """
     from wholescene.data import open_dataset
@@ -213,7 +219,7 @@ def submit(
     from wholescene.weights import load
 
     check_device(device)
-    chosen = _recipe(recipe, root)
+    chosen = _recipe(recipe, root, depth_source)
     if chosen.data.dataset != "semantic-kitti":
         raise InputError(f"recipe {chosen.name} is on {chosen.data.dataset}, which has no server to submit to; SemanticKITTI has one")
     system = load(weights, device)
@@ -231,9 +237,10 @@ def submit(
     return 0 if report.ok else 1
 
 
-def _recipe(name: str, root: Path | None) -> Recipe:
+def _recipe(name: str, root: Path | None, depth_source: str | None) -> Recipe:
     from wholescene import recipes
 
     if root is not None and not root.is_dir():
         raise InputError(f"--root {root} is not a folder; give the dataset's")
-    return recipes.load(name, {"data.root": str(root)} if root is not None else {})
+    given = {"data.root": None if root is None else str(root), "data.depth": depth_source}
+    return recipes.load(name, {field: value for field, value in given.items() if value is not None})

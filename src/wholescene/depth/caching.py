@@ -17,7 +17,7 @@ class Cached:
     """A source whose answers are kept in a folder: another picture, camera or source has another name there, so nothing stale is ever read."""
 
     def __init__(self, source: DepthSource, folder: str | Path) -> None:
-        self.source, self.folder = source, Path(folder)
+        self.source, self.folder = source, Path(folder).expanduser()
 
     @property
     def needs(self) -> frozenset[str]:

@@ -33,7 +33,7 @@ class DepthFiles:
         Raises:
             InputError: no such folder, or a unit that is none.
         """
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         if not str(folder) or not self.folder.is_dir():
             raise InputError(f"the depth folder {str(folder)!r} is not there; give files:FOLDER or files:FOLDER@UNIT (m, mm, kitti, baseline:METRES)")
         self._baseline, self._unit = None, None
