@@ -18,7 +18,7 @@ from wholescene.systems.base import System
 from wholescene.systems.refine.config import Refine
 
 TWO = ("monoscene", "voxformer")
-OTHERS = [name for name in list_systems() if name not in ("dial", "lmscnet", "monomrn", *TWO)]
+OTHERS = [name for name in list_systems() if name not in ("dial", "monomrn", *TWO)]
 
 
 def _system(name: str, **refine: Any) -> System:
