@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wholescene.backbones.loading import take_timm
 from wholescene.errors import InputError, unknown_name
 from wholescene.layers.checkpoint import run
+from wholescene.layers.rows import RowLinear
 
 Positions = Literal["size", "released"]
 
@@ -106,8 +107,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = RowLinear(width, 3 * width)
+        self.proj = RowLinear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, width) to the same."""
@@ -134,8 +135,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = RowLinear(width, 4 * width)
+        self.fc2 = RowLinear(4 * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., width) to the same."""
@@ -211,9 +212,7 @@ class ViT(nn.Module):
         """
         height, width = picture.shape[-2:]
         if height % self.patch or width % self.patch:
-            raise InputError(
-                f"a picture of {width}x{height} pixels is not made of whole {self.patch}x{self.patch} patches; stretch or pad it first"
-            )
+            raise InputError(f"a picture of {width}x{height} pixels is not made of whole {self.patch}x{self.patch} patches; stretch or pad it first")
         grid = (height // self.patch, width // self.patch)
         tokens = torch.cat([self.cls_token.expand(len(picture), -1, -1), self.patch_embed(picture)], 1) + self.positions_on(grid)
         maps = []

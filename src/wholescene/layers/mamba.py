@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wholescene.errors import InputError
+from wholescene.layers.rows import RowLinear
 from wholescene.ops.scan_blocks import counting
 from wholescene.ops.selective_scan import selective_scan
 from wholescene.ops.state_space_dual import dual_scan
@@ -67,9 +68,9 @@ class Mamba(nn.Module):
         """
         super().__init__()
         inner, self.states, self.rank, self.reverse = expand * width, state, rank or math.ceil(width / 16), reverse
-        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.in_proj = RowLinear(width, 2 * inner, bias=False)
         self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D = self._branch(inner, kernel)
-        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.out_proj = RowLinear(inner, width, bias=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, L, width) to the same; tokens from `lengths` (batch) on are padding and come out as 0."""
@@ -77,7 +78,7 @@ class Mamba(nn.Module):
 
     def _branch(self, inner: int, kernel: int) -> tuple[nn.Conv1d, nn.Linear, nn.Linear, nn.Parameter, nn.Parameter]:
         conv = nn.Conv1d(inner, inner, kernel, groups=inner)
-        x_proj = nn.Linear(inner, self.rank + 2 * self.states, bias=False)
+        x_proj = RowLinear(inner, self.rank + 2 * self.states, bias=False)
         dt_proj = nn.Linear(self.rank, inner)
         nn.init.uniform_(dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
@@ -143,13 +144,13 @@ class Mamba2(nn.Module):
         if inner % head or heads % groups:
             raise InputError(f"Mamba-2 of {inner} inner channels in heads of {head} and {groups} groups; each must divide what it cuts")
         self.cuts = [inner, inner + 2 * groups * state, heads]
-        self.in_proj = nn.Linear(width, sum(self.cuts), bias=False)
+        self.in_proj = RowLinear(width, sum(self.cuts), bias=False)
         self.conv1d = nn.Conv1d(self.cuts[1], self.cuts[1], kernel, groups=self.cuts[1])
         self.dt_bias = nn.Parameter(first_steps(heads))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(heads))
         self.norm = GatedNorm(inner, groups)
-        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.out_proj = RowLinear(inner, width, bias=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, L, width) to the same; tokens from `lengths` (batch) on are padding and come out as 0."""
