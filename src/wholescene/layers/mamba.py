@@ -1,7 +1,7 @@
 """The blocks around the scans: Mamba (Gu and Dao, 2023, section 3.4), in one direction or both, and Mamba-2 (Dao and Gu, 2024, section 7).
 
 Parameters have the public package's names and start as they do there, so that its weights load. A block maps a sequence (batch, L, width) to the
-same, without norm or residual. Without gradients it runs over a few thousand tokens at a time and carries state and convolution from part to
+same, without norm or residual. Without gradients it runs over some two thousand tokens at a time and carries state and convolution from part to
 part, so that nothing as wide as the inner tokens is ever as long as the sequence.
 """
 
@@ -20,7 +20,7 @@ from wholescene.ops.scan_blocks import counting
 from wholescene.ops.selective_scan import selective_scan
 from wholescene.ops.state_space_dual import dual_scan
 
-_PART = 8192  # tokens of a part without gradients
+_PART = 2048  # tokens of a part without gradients; longer ones are not faster
 _STEPS = (1e-3, 1e-1)  # the range that step sizes start in, drawn evenly on a logarithmic scale
 _LEAST_STEP = 1e-4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from wholescene.errors import InputError
@@ -32,7 +33,8 @@ class FrustumMambaLayer(nn.Module):
         """(B, C, X, Y, Z) and the order of its voxels to (B, C, X, Y, Z)."""
         tokens = order.tokens(volume)
         for norm, block in zip(self.norms, self.blocks, strict=True):
-            tokens = tokens + run(block, norm(tokens), recompute=self.activation_checkpointing)
+            said = run(block, norm(tokens), recompute=self.activation_checkpointing)
+            tokens = tokens + said if torch.is_grad_enabled() else tokens.add_(said)
         return volume + order.volume(self.norm(tokens), volume.shape[2:])
 
 
