@@ -110,8 +110,9 @@ class MaskedRecurrentNetwork(nn.Module):
             coarse = pooled_probabilities(completed.logits, self.joint.factor)
         mask, logits = self._mask(coarse, None, batch, trace), completed.logits
         for step in range(steps):
+            if not trace.masks or mask is not trace.masks[-1]:  # a table is made once a mask
+                active, links = indices_of(mask), links_of_mask(mask, self.choice.kernel)
             trace.masks.append(mask)
-            active, links = indices_of(mask), links_of_mask(mask, self.choice.kernel)
             state = run(self.cell, state, look(mask, step), active, links, recompute=self.activation_checkpointing)
             answer = self._answer(state, before, start.shape)
             if keeps or step == steps - 1:
