@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from wholescene.camera import Camera
+from wholescene.checkpoints import native
+from wholescene.depth.stereo import SemiGlobalStereo
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
 from wholescene.structures import Frame, View
 from wholescene.systems import create
 from wholescene.systems.base import System
 from wholescene.systems.voxformer.config import VoxFormerConfig
+from wholescene.weights import load
 
 GRID = GridPlacement((16, 16, 8), (1.6, 1.6, 0.8), lidar_corner=None)
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
@@ -62,3 +67,9 @@ def test_the_right_camera_goes_where_the_left_one_goes(system: System) -> None:
     kept = system.frame_of(PICTURE, posed, right=View(PICTURE, other))
     assert np.allclose(kept.views["right"].camera.T_cam_world, other.T_cam_world)
     assert np.allclose(other.moved_with(posed, left).T_cam_world, turned @ left.T_cam_world)
+
+
+def test_weights_trained_with_stereo_ask_for_the_right_picture_and_no_file_names_a_folder_or_a_hub(system: System, tmp_path: Path) -> None:
+    for named, kind in (("stereo", SemiGlobalStereo), ("mono:someones/network", type(None)), ("files:/etc", type(None)), ("", type(None))):
+        native.save(tmp_path / "w.safetensors", system, card={"depth_source": named})
+        assert isinstance(load(tmp_path / "w.safetensors").depth_source, kind)

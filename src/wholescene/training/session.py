@@ -113,6 +113,7 @@ class Session:
             card = {
                 "name": self._name, "recipe": self.recipe.name, "steps": module.progress.steps, "date": today(), "software": software(),
                 "trained_on": f"{data.dataset} ({data.setting or data.revision}), training part {data.train}", "hardware": hardware(module.device),
+                "depth_source": data.depth if "depth" in whole.needs else "",
             }  # fmt: skip
             native.save(path, whole, card=card)
 
