@@ -20,6 +20,7 @@ from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
 from wholescene.layers.slabs import cut
 from wholescene.structures import Batch, Frame, View
+from wholescene.systems.config import HalfChoice
 from wholescene.systems.ndcscene.config import NDCSceneConfig
 from wholescene.systems.ndcscene.decoder import DualDecoder, FrustumLevel
 from wholescene.systems.ndcscene.lift import NormalisedSampling, trilinear
@@ -336,3 +337,18 @@ def test_parameters_part_by_part(setting: str, parts: dict[str, int], entries: i
     assert {part: sum(p.numel() for p in room.parameters()) for part, room in rooms.items()} == parts
     assert len(model.state_dict()) == entries
     assert sum(p.numel() for p in model.half_2d.encoder.trunk.parameters()) == 63_786_960 - 2 * 2560
+
+
+@pytest.mark.parametrize("other", ["monoscene", "iso"])
+def test_its_halves_are_exchanged_with_those_of_other_systems(other: str) -> None:
+    """Widths, grids and loss terms fit both ways: lift into normalised device coordinates before another 3D half, and the other way round."""
+    grid = GridPlacement((16, 16, 32), (0.3, 0.18, 0.15), "xzy", (0.0, 0.0, -0.05), None, "nyuv2")
+    theirs = HalfChoice(other, size="tiny", setting="nyuv2")
+    for choice in ({"completion": theirs}, {"lift": theirs}):
+        model = system("nyuv2", grid=grid, **choice).train()
+        batch = batch_of(model.config, 0, 1)
+        batch.depth = torch.full((2, *SIZE[::-1]), 2.0)  # ISO's 2D half is given its depth
+        terms = model.losses(model(batch), batch)
+        assert {"cross_entropy", "relation"} <= terms.keys()
+        sum(terms.values()).backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None] == []
