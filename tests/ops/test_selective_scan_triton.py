@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from interpreting import kernels
-from test_selective_scan import assert_same, of_the_recurrence, results, scan_inputs
+from scanning import assert_same, of_the_recurrence, results, scan_inputs
 
 from wholescene.ops import selective_scan
 from wholescene.ops.selective_scan import reference
