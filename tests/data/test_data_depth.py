@@ -69,5 +69,15 @@ def test_a_source_takes_the_place_of_a_datasets_own_depth(tmp_path: Path) -> Non
     for name in ("", "truth"):
         own = open_dataset(DataConfig("street", train="3", setting="mini", depth=name), "train", {"depth"})[0].depth
         assert len(np.unique(own)) > 1000
-    with pytest.raises(InputError, match="needs right of each frame, which street does not give"):
-        open_dataset(DataConfig("street", train="3", setting="mini", depth="stereo"), "train", {"depth"})
+    with pytest.raises(InputError, match="needs right of each frame, which nyuv2 does not give"):
+        open_dataset(DataConfig("nyuv2", depth="stereo"), "train", {"depth"})
+
+
+def test_stereo_of_a_street_is_near_its_truth() -> None:
+    pytest.importorskip("embreex")
+    pytest.importorskip("cv2")
+    found, true = (open_dataset(DataConfig("street", train="3", setting="mini", depth=d), "train", {"depth"})[0] for d in ("stereo", "truth"))
+    known = (found.depth > 0) & (true.depth > 0) & (true.depth < 50)
+    assert set(found.views) == {"main"}
+    assert known.mean() > 0.5
+    assert np.median(np.abs(found.depth - true.depth)[known] / true.depth[known]) < 0.1
