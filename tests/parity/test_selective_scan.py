@@ -99,17 +99,47 @@ def forged_block(case: Case, block: str) -> nn.Module:
     return made
 
 
+# tap -> the module that it passes, whether it enters or leaves, and at which of the module's calls
+_MAMBA = {"conv": ("x_proj", "input", 0), "x_proj": ("x_proj", "output", 0), "y": ("out_proj", "input", 0)}
+INNER: dict[str, dict[str, tuple[str, str, int]]] = {
+    "mamba": _MAMBA,
+    "bidirectional": {**_MAMBA, "y_backward": ("out_proj", "input", 1)},
+    "mamba2": {"y": ("norm", "input", 0), "norm": ("norm", "output", 0)},
+}
+HELD_BY_WHAT_FOLLOWS = {"mamba": {"dt", "h_last"}, "bidirectional": {"dt", "h_last", "h_last_backward"}, "mamba2": {"conv", "h_last"}}
+
+
+def watched(made: nn.Module, tokens: Tensor) -> tuple[Tensor, dict[tuple[str, str], list[Tensor]]]:
+    """What a block answers, and what entered and left its modules, call by call."""
+    seen: dict[tuple[str, str], list[Tensor]] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+            seen.setdefault((name, "input"), []).append(given[0])
+            seen.setdefault((name, "output"), []).append(out)
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in made.named_modules() if name]
+    out = made(tokens)
+    for handle in handles:
+        handle.remove()
+    return out, seen
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_give_the_recorded_outputs_and_gradients(case: Case, block: str, kind: torch.dtype) -> None:
+def test_blocks_give_the_recorded_taps_and_gradients(case: Case, block: str, kind: torch.dtype) -> None:
     made = forged_block(case, block).to(kind)
     tokens = forged(f"selective_scan|{block}.input", (2, 37, 24)).to(kind).requires_grad_()
-    out = made(tokens)
+    out, seen = watched(made, tokens)
     upstream = forged(f"selective_scan|{block}.grad_out", (2, 37, 24)).to(kind)
     named = dict(made.named_parameters())
     found = torch.autograd.grad(out, (tokens, *named.values()), upstream)
-    taps = {"out": out, "grad_input": found[0], **{f"grad_{name}": grad for name, grad in zip(named, found[1:], strict=True)}}
+    inner = {tap: seen[module, side][call] for tap, (module, side, call) in INNER[block].items()}
+    if block != "mamba2":  # whose taps have channels last
+        inner = {tap: value.mT for tap, value in inner.items()}
+    taps = {**inner, "out": out, "grad_input": found[0], **{f"grad_{name}": grad for name, grad in zip(named, found[1:], strict=True)}}
     given = {f"{block}.{tap}": value.detach().numpy() for tap, value in taps.items()}
     tolerance = case.tolerances["float64" if kind == torch.float64 else "float32"]
     check(forge.compare(case.folder, given), {"*": tolerance})
-    inner = set(case.taps(f"{block}.")) - set(given)
-    assert not [tap for tap in inner if "grad" in tap]  # what lies between (conv, x_proj, dt, y, norm, states) is held by what comes out
+    assert set(case.taps(f"{block}.")) - set(given) == {f"{block}.{tap}" for tap in HELD_BY_WHAT_FOLLOWS[block]}
