@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from wholescene.layers.aspp import ASPP
 from wholescene.layers.head import CompletionHead
@@ -132,3 +135,23 @@ def test_a_split_stream_is_read_once_from_its_source() -> None:
     one, other = split(each(lambda s: reads.append(len(reads)) or s, cut(torch.arange(6.0).view(1, 1, 6), 2)), 2)
     assert torch.equal(gather(one, 6), gather(other, 6))
     assert reads == [0, 1, 2]
+
+
+def test_a_slab_lives_until_the_slowest_reader_has_passed_and_no_longer() -> None:
+    """What waits is what slabs are for: a reader that lags by two slabs holds two, however many there are."""
+    made: list[weakref.ref[Tensor]] = []
+
+    def source() -> Iterator[Tensor]:
+        for number in range(70):
+            slab = [torch.full((1, 1, 2), float(number))]
+            made.append(weakref.ref(slab[0]))
+            yield slab.pop()
+
+    ahead, behind = split(source(), 2)
+    for number in range(60):
+        assert float(next(ahead)[0, 0, 0]) == number
+        if number >= 2:
+            assert float(next(behind)[0, 0, 0]) == number - 2
+        assert sum(reference() is not None for reference in made) == min(number + 1, 2)
+    assert [float(slab[0, 0, 0]) for slab in behind] == list(range(58, 70))
+    assert [float(slab[0, 0, 0]) for slab in ahead] == list(range(60, 70))

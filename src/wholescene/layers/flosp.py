@@ -39,7 +39,8 @@ class FLoSP(nn.Module):
             )
         gains = gains or {}
         lifted = [self._lift({s: m[b] for s, m in pyramid.items()}, pixels[b], in_view[b], {s: g[b] for s, g in gains.items()}) for b in range(batch)]
-        return torch.stack(lifted).unflatten(2, tuple(shape))
+        volume = lifted[0][None] if batch == 1 else torch.stack(lifted)  # a stack of one would be a copy
+        return volume.unflatten(2, tuple(shape))
 
     @staticmethod
     def _lift(maps: Mapping[int, Tensor], pixels: Tensor, in_view: Tensor, gains: Mapping[int, Tensor]) -> Tensor:
@@ -51,15 +52,20 @@ class FLoSP(nn.Module):
         _check_inside(maps, u, v)
         total: Tensor | None = None
         for scale, features in maps.items():
-            height, width = features.shape[1:]
-            table = features.permute(1, 2, 0).reshape(height * width, -1)  # (h w, C): a voxel reads one contiguous row
-            rows = table.index_select(0, (v // scale) * width + u // scale)
+            width = features.shape[2]
+            rows = _read(features, (v // scale) * width + u // scale)
             if scale in gains:
                 rows = torch.addcmul(rows, rows, gains[scale][visible, None].to(rows.dtype))
             total = rows if total is None else total.add_(rows)
         assert total is not None
-        volume = total.new_zeros(total.shape[1], in_view.numel())
-        return volume.index_copy(1, visible, total.T)
+        return total.new_zeros(total.shape[1], in_view.numel()).index_copy_(1, visible, total.T)
+
+
+def _read(features: Tensor, cells: Tensor) -> Tensor:
+    """(n, C) what a map (C, h, w) holds at n cells of its flat order."""
+    if features.is_contiguous() and not torch.is_grad_enabled():  # channel by channel, so that no second map is made
+        return features.flatten(1).gather(1, cells.expand(len(features), -1)).T
+    return features.permute(1, 2, 0).flatten(0, 1).index_select(0, cells)  # (h w, C): a voxel reads one contiguous row
 
 
 def _check_inside(maps: Mapping[int, Tensor], u: Tensor, v: Tensor) -> None:

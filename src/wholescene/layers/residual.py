@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from wholescene.layers.slabs import Stream, aligned, convolve, convolve_whole, each, split
 
+_CELLS = 2**12  # at a time
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with batch norms; where the width changes, a 3x3 convolution with bias and without norm beside them."""
@@ -61,8 +63,11 @@ class ResidualBlock(nn.Module):
             here, values = _read(whole, sample, row - start, column)
             own[here] = values.to(own.dtype)
             start += band.shape[2]
-        normed = self.bn2(seen.T[None, :, :, None])[0, :, :, 0].T
-        return F.relu_(normed + own)
+        for first in range(0, len(row), _CELLS):
+            part = slice(first, first + _CELLS)
+            normed = self.bn2(seen[part].T[None, :, :, None])[0, :, :, 0].T
+            seen[part] = F.relu_(normed + own[part])
+        return seen
 
 
 def _read(band: Tensor, sample: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
