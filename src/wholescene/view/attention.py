@@ -44,24 +44,38 @@ def draw_attention(
         caption: a line below.
     """
     photo = _photo(picture, point, pixels, pixel_weights)
-    order = (grid.forward, grid.left, grid.up)
-    volumes = _above_the_usual(heard).transpose(order), label_set.palette()[labels.transpose(order)], labels.transpose(order)
-    reads = voxels[:, order], voxel_weights
-    above = _along(2, grid.extent[list(order)], *volumes, *reads).transpose(Image.Transpose.ROTATE_180)
-    side = _along(1, grid.extent[list(order)], *volumes, *reads).transpose(Image.Transpose.ROTATE_90)
-    height = max(1, round(_WIDE * 0.45))
-    panels = [_fitted(panel, ((_WIDE - _GAP) // 2, height)) for panel in (above, side)]
-    tall = max(panel.height for panel in panels)
-    whole = Image.new("RGB", (_WIDE, photo.height + tall + 3 * _LINE + 2 * _GAP), BACKGROUND)
+    above, classes, side = scene_panels(grid, heard, voxels, voxel_weights, labels, label_set)
+    half = ((_WIDE - _GAP) // 2, round(_WIDE * 0.45))
+    above, classes, side = _fitted(above, half), _fitted(classes, half), _fitted(side, (_WIDE, round(_WIDE * 0.2)))
+    below = photo.height + _LINE + above.height + _LINE
+    whole = Image.new("RGB", (_WIDE, below + side.height + 2 * _LINE), BACKGROUND)
     whole.paste(photo, (0, 0))
     draw, face = ImageDraw.Draw(whole), font(15)
-    top = photo.height + _LINE
-    titles = ("from above (ahead is up): voxels that attend to it more than most", "from the side (ahead is right)")
-    for left, panel, title in zip((0, (_WIDE + _GAP) // 2), panels, titles, strict=True):
+    places = {
+        "attention to the query above the usual, from above (ahead is up)": (above, 0, photo.height + _LINE),
+        "what was predicted, from above": (classes, (_WIDE + _GAP) // 2, photo.height + _LINE),
+        "attention to the query above the usual, from the side (ahead is right)": (side, 0, below),
+    }
+    for title, (panel, left, top) in places.items():
         draw.text((left + 4, top - _LINE / 2), title, fill=QUIET, font=face, anchor="lm")
         whole.paste(panel, (left, top))
     draw.text((4, whole.height - _LINE), caption, fill=TEXT, font=face, anchor="lm")
     return whole
+
+
+def scene_panels(
+    grid: VoxelGrid, heard: Array, voxels: Array, voxel_weights: Array, labels: NDArray[np.uint8], label_set: LabelSet
+) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """The attention from above (ahead up, left left), the classes from above, and the attention from the side (ahead right, up up); arguments as
+    for `draw_attention`."""
+    order = (grid.forward, grid.left, grid.up)
+    extent, labels, heat = grid.extent[list(order)], labels.transpose(order), _above_the_usual(heard).transpose(order)
+    colours = label_set.palette()[labels]
+    grey = np.repeat(colours.mean(-1, keepdims=True) * 0.45, 3, -1).astype(np.uint8)
+    reads, nothing = (voxels[:, order], voxel_weights), (np.zeros((0, 3)), np.zeros(0))
+    above = _along(2, extent, heat, grey, labels, *reads).transpose(Image.Transpose.ROTATE_180)
+    classes = _along(2, extent, np.zeros_like(heat), colours, labels, *nothing).transpose(Image.Transpose.ROTATE_180)
+    return above, classes, _along(1, extent, heat, grey, labels, *reads).transpose(Image.Transpose.ROTATE_90)
 
 
 def _photo(picture: NDArray[np.uint8], point: tuple[float, float], pixels: Array, weights: Array) -> Image.Image:
@@ -93,8 +107,8 @@ def _above_the_usual(heard: Array) -> Array:
 def _along(
     axis: int, extent: Array, heat: Array, colours: NDArray[np.uint8], labels: NDArray[np.uint8], voxels: Array, weights: Array
 ) -> Image.Image:
-    """The scene along an axis, of volumes whose axes are forward, left and up: the strongest attention on each line, over what stands there, dimmed.
-    Rows and columns of the image run along the two other axes."""
+    """The scene along an axis, of volumes whose axes are forward, left and up: the strongest attention on each line, over what stands there. Rows
+    and columns of the image run along the two other axes."""
     rest = [a for a in range(3) if a != axis]
     occupied = (labels != EMPTY) & (labels != UNKNOWN)
     last = labels.shape[axis] - 1 - np.flip(occupied, axis).argmax(axis)  # the nearest to who looks against the axis
@@ -102,7 +116,7 @@ def _along(
     strongest = heat.max(axis)
     finer = [n // m for n, m in zip(seen.shape, strongest.shape, strict=False)]
     fine = np.kron(strongest, np.ones(finer))
-    image = np.clip(0.4 * seen + fine[..., None] * heat_colours(fine), 0, 255).astype(np.uint8)
+    image = np.clip((1 - fine[..., None]) * seen + fine[..., None] * heat_colours(fine), 0, 255).astype(np.uint8)
     edges = [extent[a] / n for a, n in zip(rest, image.shape, strict=False)]
     zoom = max(1, round(480 / max(image.shape)))
     steps = (zoom, max(1, round(zoom * edges[1] / edges[0])))
