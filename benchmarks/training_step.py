@@ -51,11 +51,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"MonoScene, full, {setting}, activation checkpointing {'on' if recompute else 'off'}: {processor()}")
-    print(
     said = ", ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
     print(f"{seconds:.1f} s a step, peak {peak:.2f} GiB of the process; {said}")
-        + ", ".join(f"{k} {v.item():.3f}" for k, v in terms.items())
-    )
 
 
 if __name__ == "__main__":
