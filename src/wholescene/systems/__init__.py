@@ -69,8 +69,8 @@ SYSTEMS = {
         ),
         SystemEntry(
             "scanssc", "wholescene.systems.scanssc", "ScanSSCConfig", "ScanSSC", "one picture and its depth",
-            "Bae, Ha and Kim, Three Cars Approaching within 100m! Enhancing Distant Geometry by Tri-Axis Voxel Scanning for Camera-based Semantic Scene "
-            "Completion, CVPR 2025",
+            "Bae, Ha and Kim, Three Cars Approaching within 100m! Enhancing Distant Geometry by Tri-Axis Voxel Scanning for Camera-based "
+            "Semantic Scene Completion, CVPR 2025",
         ),
         SystemEntry(
             "symphonies", "wholescene.systems.symphonies", "SymphoniesConfig", "Symphonies", "one picture and its depth",
