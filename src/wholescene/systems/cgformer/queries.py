@@ -16,7 +16,7 @@ from wholescene.systems.cgformer.config import GeometryConfig
 class VoxelQueries(nn.Module):
     """One learned embedding a voxel, on top of the lifted context; the proposed ones attend to the map at their depth."""
 
-    part = 32768  # voxels at a time that are filled where no gradient is recorded
+    part: int | None = 32768  # voxels at a time that are filled where no gradient is recorded
 
     def __init__(self, config: GeometryConfig) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class VoxelQueries(nn.Module):
         return filled.index_copy(0, proposed, voxels[0].to(filled.dtype))
 
     def _filled(self, lifted: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if self.part is None or torch.is_grad_enabled():
             filled: Tensor = self.prior(lifted)
             return filled
         return torch.cat([self.prior(some) for some in lifted.split(self.part)])
