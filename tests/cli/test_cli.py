@@ -278,8 +278,22 @@ def test_the_demo_completes_the_street_in_the_package_and_compares(run: Run) -> 
     assert scene.counts()["road"] > 1000
 
 
+@pytest.mark.slow  # the bundled weights for rooms: about 5 s
+def test_the_demo_completes_the_room_in_the_package_and_compares(run: Run) -> None:
+    ran = run("demo", "--room")
+    assert ran.code == 0, ran.err
+    assert "room 2000001: from the package" in ran.out
+    assert "(this room alone)" in ran.out
+    assert "on rendered rooms only" in ran.out
+    scene = Scene.load("demo/scene.npz")
+    assert scene.grid.shape == (60, 60, 36)
+    assert scene.counts()["floor"] > 500
+
+
 def test_the_demo_with_weights_for_another_grid_says_what_to_do(run: Run, tiny_weights: Path) -> None:
     assert "--seed" in run("demo", "--weights", tiny_weights).sentence
+    assert "the room in the package has (60, 60, 36) voxels of nyuv2" in run("demo", "--room", "--weights", tiny_weights).sentence
+    assert "--room" in run("demo", "--room", "--seed", 1, "--weights", tiny_weights).sentence
 
 
 # ---- view and export -------------------------------------------------------------------------------------------------------------
