@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wholescene.depth.sources import depth_source
 from wholescene.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -349,6 +348,8 @@ def load(name_or_path: str | Path, device: str = "cpu") -> System:
         system.card.setdefault("note", named.note)
     source = system.card.get("depth_source")
     if source == "stereo":  # sources with a folder or a name behind them are the user's to choose: no weights file decides what is read or fetched
+        from wholescene.depth.sources import depth_source  # numpy, which --help does without
+
         system.depth_source = depth_source(source)
     try:
         return system.to(device).eval()
