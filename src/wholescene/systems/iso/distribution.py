@@ -95,6 +95,6 @@ def focal_number(fx: float, fy: float) -> float:
     """The one number that tells the branch how the camera is built: 1000 times the length of (1 / fx, 1 / fy), in 1 / pixels.
 
     >>> round(focal_number(518.8579, 518.8579), 5)
-    2.72566
+    2.72563
     """
     return 1000 * float((1 / fx**2 + 1 / fy**2) ** 0.5)
