@@ -131,7 +131,7 @@ class MetricDepth(nn.Module):
     def predict(self, picture: NDArray[Any]) -> NDArray[np.float32]:
         """Metres (H, W) of one picture (H, W, 3) uint8."""
         device = next(self.parameters()).device
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]  # height, width, channel -> channel first
+        pixels = torch.from_numpy(np.array(picture)).to(device).permute(2, 0, 1)[None]  # height, width, channel -> channel first
         return self(pixels.float() / 255)[0].cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
 
 
