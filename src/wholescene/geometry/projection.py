@@ -108,9 +108,7 @@ def locate_grid(camera: Camera, grid: VoxelGrid, device: torch.device | str = "c
     return _in_float64(camera, grid, camera.offset, torch.device(device))
 
 
-def project_batch(
-    batch: Batch, factor: Factor = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main"
-) -> ProjectionTable:
+def project_batch(batch: Batch, factor: Factor = 1, rounding: Rounding = "float64", use_offset: bool = True, view: str = "main") -> ProjectionTable:
     """The table of a whole batch on its device, made once and memoised on it.
 
     Args:
