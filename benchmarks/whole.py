@@ -44,6 +44,7 @@ BUILDERS = {
     "NDC-Scene": "test_ndcscene",
     "ScanSSC": "test_scanssc",
     "Symphonies": "test_symphonies",
+    "VoxFormer stage 2": "test_voxformer",
 }
 FORMS = ("plain", "ours", "ours, norms folded")
 

@@ -86,6 +86,12 @@ def batch_of(case: Case) -> Batch:
     return collate([Frame(str(case), {"main": View(picture, camera)}, grid, proposals=proposals, targets={1: target})])
 
 
+def forged(case: Case) -> tuple[VoxFormer, Batch]:
+    """Stage 2 with the case's weights, and its batch, for benchmarks."""
+    system, _ = forged_into(case, TABLES["completion-semantic-kitti"], exact("completion-semantic-kitti"))
+    return system.eval(), batch_of(case)
+
+
 def places_of_stage_2(system: VoxFormer) -> Places:
     backbone = "half_2d.encoder.backbone"
     places: dict[str, tuple] = {
