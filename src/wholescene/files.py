@@ -5,10 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wholescene.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# what NumPy raises over a header that is none: it is parsed as Python, and what it says is believed
+_NO_HEADER = (
+    ValueError, OSError, EOFError, SyntaxError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError,
+    tokenize.TokenError,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -67,3 +78,24 @@ def read_bytes(path: str | Path, limit: int = 64 * 2**20, what: str = "file") ->
         raise InputError(f"{path} does not exist; expected a {what}; check the path") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; expected a {what}") from error
+
+
+def open_array(path: str | Path, expected: str) -> NDArray[Any]:
+    """A .npy file, mapped and not read: a header that promises more than the file holds is refused before anything is allocated.
+
+    Args:
+        path: of one array of plain numbers.
+        expected: what it is to be, for messages.
+
+    Raises:
+        InputError: it is missing, or something else.
+    """
+    import numpy as np
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not there; expected {expected}; check the path")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except _NO_HEADER as error:
+        raise InputError(f"{path} is not a NumPy array of numbers ({error}); expected {expected}") from error

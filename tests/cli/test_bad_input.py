@@ -284,6 +284,7 @@ POINTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "flat.npy": (lambda path: np.save(path, np.ones(12)), ["(N, 3)"]),
     "objects.npy": (lambda path: np.save(path, np.array([[{}] * 3], object), allow_pickle=True), ["objects.npy"]),
     "lies.npy": (lambda path: lying_npy(path, (2, 3), (200000000, 3)), ["lies.npy"]),
+    "zip.npy": (lambda path: path.write_bytes(b"PK\x03\x04 cut off"), ["zip.npy", "(N, 3)"]),
     "far.npy": (lambda path: np.save(path, np.full((9, 3), 1e4)), ["no point lies in the grid"]),
     "empty.bin": (lambda path: path.write_bytes(b""), ["point"]),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,11 @@ def npy(array: np.ndarray, **more: object) -> bytes:
     return stream.getvalue()
 
 
+def headed(header: str) -> bytes:
+    """A file whose header is that text."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(64)
+
+
 LYING = npy(np.zeros((4, 4), np.float32)).replace(b"(4, 4), }  ", b"(40000, 40000), }")[: 128 + 64]
 
 
@@ -103,6 +109,10 @@ LYING = npy(np.zeros((4, 4), np.float32)).replace(b"(4, 4), }  ", b"(40000, 4000
         ("a.npy", b"hello", "not a NumPy array"),
         ("a.npy", npy(np.array([{}, []], dtype=object), allow_pickle=True), "not a NumPy array"),
         ("a.npy", LYING, "not a NumPy array"),
+        ("a.npy", b"PK\x03\x04 cut off", "not a NumPy array"),
+        ("a.npy", headed("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2,"), "not a NumPy array"),
+        ("a.npy", headed("{'descr': ('<f4',), 'fortran_order': False, 'shape': (2, 2)}"), "not a NumPy array"),
+        ("a.npy", headed("-" * 3000 + "1"), "not a NumPy array"),
         ("a.npy", npy(np.zeros((3, 4, 5))), r"shape \(3, 4, 5\)"),
         ("a.npy", npy(np.zeros(4)), r"shape \(4,\)"),
         ("a.npy", npy(np.array([["x"]])), "<U1"),

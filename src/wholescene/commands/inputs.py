@@ -148,14 +148,12 @@ def _read_points(path: Path) -> NDArray[Any]:
     import numpy as np
 
     from wholescene.data.volumes import read_sweep
+    from wholescene.files import open_array
 
     if path.suffix.lower() != ".npy":
         return read_sweep(path)
-    try:
-        points = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header that promises more than is there allocates nothing
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError) as error:
-        raise InputError(f"{path} is not a NumPy array of points ({error}); expected (N, 3) or (N, 4) numbers") from error
-    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu" or len(points) > 10_000_000:
+    points = open_array(path, "(N, 3) or (N, 4) numbers")
+    if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu" or len(points) > 10_000_000:
         raise InputError(f"{path} is not an array of points; expected (N, 3) or (N, 4) numbers in metres, at most 10 million rows")
     if not np.all(np.isfinite(points)):
         raise InputError(f"{path} holds numbers that are not finite; expected points in metres")

@@ -9,7 +9,8 @@ import numpy as np
 
 from wholescene.depth.files import Metres, Valid
 from wholescene.depth.sources import DepthSource
-from wholescene.files import writing
+from wholescene.errors import InputError
+from wholescene.files import open_array, writing
 from wholescene.structures import Frame
 
 
@@ -56,7 +57,7 @@ class Cached:
 def _read(path: Path, shape: tuple[int, ...]) -> Metres | None:
     """What is kept there; None if nothing is, or something that was not written by us."""
     try:
-        kept = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        kept = open_array(path, "depth that was kept")
+    except InputError:
         return None
-    return kept if isinstance(kept, np.ndarray) and kept.shape == shape and kept.dtype == np.float32 else None
+    return np.array(kept) if kept.shape == shape and kept.dtype == np.float32 else None

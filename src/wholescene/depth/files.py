@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import tokenize
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wholescene.errors import InputError, unknown_name
-from wholescene.files import read_bytes
+from wholescene.files import open_array, read_bytes
 
 Metres = NDArray[np.float32]
 Valid = NDArray[np.bool_]
@@ -129,15 +128,7 @@ def to_metres(values: NDArray[np.generic], unit: DepthUnit, most_metres: float |
 
 
 def _array(path: Path) -> NDArray[np.generic]:
-    if not path.is_file():
-        raise InputError(f"{path} is not there; expected a .npy file of depth; check the path")
-    try:
-        # Mapped first: a header that promises more than the file holds is refused before anything is allocated.
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, tokenize.TokenError) as error:  # of the header's text
-        raise InputError(f"{path} is not a NumPy array of numbers ({error}); expected a .npy file of metres") from error
-    if not isinstance(values, np.ndarray):
-        raise InputError(f"{path} holds several arrays; expected one .npy array of (height, width)")
+    values = open_array(path, "a .npy file of metres, (height, width)")
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2 or values.size == 0 or values.size > _MOST_PIXELS or values.dtype.kind not in "fiu":
