@@ -7,12 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from wholescene.cli import app
+from wholescene.recipes import names
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("index.md", "predict.md", "conventions.md", "commands.md", "depth.md", "refinement.md")
@@ -31,13 +33,26 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
         exec(compile(block, page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "training.md", "scale_out.md"])
 def test_the_commands_of_a_page_parse(page: str) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    for line in "\n".join(blocks).splitlines():
+    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["wholescene"]:
             app.parse_args(words[1:], exit_on_error=False, print_error=False)
+
+
+def test_every_recipe_is_on_the_page_of_training() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "training.md").read_text(), re.MULTILINE)
+    patterns = [pattern for row in rows for pattern in re.findall(r"`(.*?)`", row)]
+    assert not [name for name in names() if not any(fnmatchcase(name, p) for p in patterns)]
+
+
+def test_every_page_is_in_the_menu_and_on_the_first_page() -> None:
+    menu, pages = (DOCS.parent / "mkdocs.yml").read_text(), sorted(DOCS.glob("*.md"))
+    assert not [page.name for page in pages if f": {page.name}\n" not in menu]
+    start = (DOCS / "index.md").read_text()
+    assert not [page.name for page in pages if page.name != "index.md" and f"({page.name})" not in start]
 
 
 def _commands() -> list[tuple[str, ...]]:

@@ -43,8 +43,8 @@ class DataConfig:
         dataset: name in the table of datasets: "semantic-kitti", "sscbench-kitti-360", "nyuv2", "occscannet", "street", "room".
         root: its folder; None for worlds that are made and for a root given later.
         train, val, test: what each role takes.
-        setting: of a procedural world: "full" or "mini" (streets), "nyuv2", "occscannet", "half" or "mini" (rooms); of Occ-ScanNet, whose lists:
-            "full", "iso-mini", "final" or "final-mini"; empty for its default.
+        setting: of a procedural world: "full", "half" or "mini" (streets), "nyuv2", "occscannet", "half", "half-all" or "mini" (rooms); of
+            Occ-ScanNet, whose lists: "full", "iso-mini", "final" or "final-mini"; empty for its default.
         protocol: of Occ-ScanNet: what becomes of unknown voxels: "known", "unknown-as-empty" or "in-view"; empty for "known".
         axes: of Occ-ScanNet: the order of its stored targets, "y-x-z" or "x-y-z" (as ISO's loader reads them); empty for "y-x-z".
         scales: down-sampled targets to carry along (the target itself is scale 1); systems can pool what they need themselves.
