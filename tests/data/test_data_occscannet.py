@@ -88,6 +88,9 @@ def test_lists_are_named_and_the_mini_ones_are_the_first_lines_or_files_of_their
     (own / "train_subscenes.txt").write_text("../../etc/passwd.pkl\n")
     with pytest.raises(InputError, match=r"line 1: .* is no frame"):
         read_list(own / "train_subscenes.txt")
+    (own / "train_subscenes.txt").write_bytes(b"gathered_data/scene0000_00/0\0.pkl\n")
+    with pytest.raises(InputError, match=r"line 1: .* is no frame"):
+        read_list(own / "train_subscenes.txt")
 
 
 def test_every_choice_is_printed_with_a_result(fake: Path) -> None:
@@ -119,6 +122,10 @@ class _Runs:
         (_changed(intrinsic=np.eye(2)), r"intrinsic has shape \(2, 2\)"),
         (_changed(voxel_origin=np.zeros(2)), r"voxel_origin \(2,\)"),
         (_changed(img="/x/posed_images/../../../etc/passwd"), "leads out of its folder"),
+        (_changed(img="/secret.jpg"), r"posed_images/secret\.jpg does not exist"),
+        (_changed(depth_gt="/x/posed_images/s/" + "0" * 300 + ".png"), "leads out of its folder, or names no frame"),
+        (_changed(depth_gt="/x/posed_images/" + "s/" * 3000), "leads out of its folder, or names no frame"),
+        (_changed(depth_gt="/x/posed_images/s/\ud800.png"), "leads out of its folder, or names no frame"),
         (_changed(img=3), "its img is no path"),
         (lambda record: {k: v for k, v in record.items() if k != "depth_gt"}, "has no depth_gt"),
         (lambda record: [record], "holds a list; expected a record"),

@@ -174,7 +174,7 @@ def read_list(path: Path, first: int | None = None) -> list[str]:
         parts = line.removesuffix(".pkl").split("/")
         if "gathered_data" in parts:
             parts = parts[parts.index("gathered_data") + 1 :]
-        if len(parts) != 2 or not all(parts) or ".." in parts:
+        if len(parts) != 2 or not all(parts) or ".." in parts or not line.isprintable():
             raise InputError(f"{path}, line {number}: {line[:80]!r} is no frame; expected gathered_data/SCENE/FRAME.pkl or SCENE/FRAME")
         names.append("/".join(parts))
     return names

@@ -20,6 +20,7 @@ SHAPE, COARSE_SHAPE = (60, 60, 36), (15, 15, 9)  # voxels of 0.08 m and 0.32 m, 
 VOXEL = 0.08
 Axes = Literal["y-x-z", "x-y-z"]
 AXES: tuple[Axes, ...] = ("y-x-z", "x-y-z")
+_LONGEST = 200  # bytes of SCENE/FRAME; file systems refuse to look for much longer names
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,12 @@ def rerooted(written: str, anchor: str, root: Path) -> Path:
     >>> rerooted("/home/someone/data/posed_images/scene0000_00/00000.jpg", "posed_images", Path("here")).as_posix()
     'here/posed_images/scene0000_00/00000.jpg'
     """
-    parts = PurePosixPath(written.replace("\\", "/")).parts
+    parts = PurePosixPath("/" + written.replace("\\", "/").lstrip("/")).parts[1:]  # without the root, which would lead back to that disk's
     kept = parts[len(parts) - parts[::-1].index(anchor) :] if anchor in parts else parts[-2:]
-    if not kept or ".." in kept:
-        raise InputError(f"the path {written[:200]!r} in a record leads out of its folder; expected .../{anchor}/SCENE/FRAME; do not trust this file")
+    name = "/".join(kept)
+    if not kept or ".." in kept or not name.isprintable() or len(name.encode()) > _LONGEST:
+        said = f"the path {written[:200]!r} in a record leads out of its folder, or names no frame"
+        raise InputError(f"{said}; expected .../{anchor}/SCENE/FRAME; do not trust this file")
     return root / anchor / Path(*kept)
 
 
