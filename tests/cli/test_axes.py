@@ -50,3 +50,23 @@ def test_what_belongs_to_axes_is_refused_without_them(run: Run, weights: Path) -
     ran = run("evaluate", "monoscene-street-tiny", "--weights", weights, "--limit", 1, "--by", "axis", "--figure", "x.txt")
     assert ran.code == 2
     assert ".png" in ran.err
+    ran = run("evaluate", "monoscene-street-tiny", "--weights", weights, "--limit", 1, "--by", "axis", "--beside", "x.json")
+    assert ran.code == 2
+    assert "--figure" in ran.err
+    for more in (["--disturb", "picture"], ["--steps", "0,1"]):
+        ran = run("evaluate", "monoscene-street-tiny", "--weights", weights, "--limit", 1, "--by", "axis", *more)
+        assert ran.code == 2
+        assert more[0] in ran.err
+
+
+def test_scores_are_written_even_where_what_stands_beside_them_is_of_another_grid(run: Run, weights: Path) -> None:
+    given = ("evaluate", "monoscene-street-tiny", "--weights", weights, "--limit", 1, "--by", "axis")
+    assert run(*given, "--out", "axes.json").code == 0
+    plain = json.loads(Path("axes.json").read_text())
+    plain["positions"]["depth"] = [2 * x for x in plain["positions"]["depth"]]
+    Path("other.json").write_text(json.dumps(plain))
+    Path("axes.json").unlink()
+    ran = run(*given, "--beside", "other.json", "--figure", "two.png", "--out", "axes.json")
+    assert ran.code == 2
+    assert "one grid" in ran.err
+    assert Path("axes.json").exists()

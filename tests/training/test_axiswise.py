@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -142,11 +143,24 @@ def test_an_evaluation_is_saved_read_back_and_drawn(tmp_path: Path) -> None:
     one, many = figure(found), comparison({"a": found, "b": again})
     assert one.size == many.size
     assert len(np.unique(np.asarray(one).reshape(-1, 3), axis=0)) > 5
-    (tmp_path / "axes.json").write_text("[]")
-    with pytest.raises(InputError, match="--by axis"):
-        AxisEvaluation.load(tmp_path / "axes.json")
     with pytest.raises(InputError, match="on one grid"):
         comparison({})
+
+
+@pytest.mark.parametrize("change", ["[]", "bins", "quarters", "number", "provenance", "deep"])
+def test_a_file_that_holds_no_such_evaluation_is_refused(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "axes.json"
+    evaluate_axes(guess, Forged(1)).save(path)
+    plain = json.loads(path.read_text())
+    if change in ("bins", "quarters"):
+        plain[change]["width"].pop()
+    elif change == "number":
+        plain["bins"]["depth"][0]["iou"] = "high"
+    elif change == "provenance":
+        plain["provenance"] = ["weights"]
+    path.write_text({"[]": "[]", "deep": "[" * 100_000}.get(change, json.dumps(plain)))
+    with pytest.raises(InputError, match="--by axis"):
+        AxisEvaluation.load(path)
 
 
 def test_label_sets_without_street_classes_have_no_groups() -> None:

@@ -116,7 +116,7 @@ def evaluate(
         steps: numbers of refinement steps, for weights of a system that refines: 0,1,2,3,5.
         disturb: all, picture, depth, camera, or names of disturbances separated by commas.
         by: split (visible, hidden, out of view, near, far) or axis.
-        beside: with --by axis, what another run of it wrote with --out: the figure then compares the two bin by bin.
+        beside: with --by axis and --figure, what another run of it wrote with --out: the figure then compares the two bin by bin.
         figure: picture to draw the disturbed scores on, or the scores along the axes.
         out: also write everything as JSON.
     """
@@ -124,6 +124,10 @@ def evaluate(
     from wholescene.weights import load
 
     check_device(device)
+    if by == "axis" and (steps is not None or disturb is not None):
+        raise InputError("--by axis scores the clean frames after all steps; leave --steps and --disturb out, or --by axis")
+    if by != "axis" and beside is not None:
+        raise InputError(f"--beside {beside} belongs to --by axis, whose scores it is drawn with; give both, or neither")
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit} is not a positive number of frames")
     chosen = _recipe(recipe, root, depth_source)
@@ -142,8 +146,8 @@ def evaluate(
 
         score_along_axes(system, dataset, limit=limit, about=about, figure=figure, out=out, beside=beside)
         return
-    if figure is not None or beside is not None:
-        raise InputError("--figure draws disturbed scores (--disturb) or scores along the axes (--by axis), and --beside belongs to the latter")
+    if figure is not None:
+        raise InputError("--figure draws disturbed scores (--disturb) or scores along the axes (--by axis); give one of them")
     from wholescene.training.evaluate import evaluate as score
 
     found = score(system, dataset, frames=limit, about=about)

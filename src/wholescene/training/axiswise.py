@@ -177,8 +177,16 @@ class AxisEvaluation:
             plain = json.loads(read_bytes(path, 2**24, "saved evaluation"))
             scores = {what: {axis: tuple(AxisScore(**s) for s in plain[what][axis]) for axis in AXES} for what in ("bins", "quarters")}
             positions = {axis: tuple(plain["positions"][axis]) for axis in AXES}
+            for axis in AXES:
+                if len(scores["bins"][axis]) != len(positions[axis]) or len(scores["quarters"][axis]) != len(QUARTERS):
+                    raise ValueError(f"numbers of bins, positions or quarters along {axis} do not agree")
+                numbers = [*positions[axis], *(v for what in scores.values() for s in what[axis] for v in asdict(s).values())]
+                if not np.isfinite(np.asarray(numbers, np.float64)).all():
+                    raise ValueError(f"scores or positions along {axis} are not all finite")
+            if not isinstance(plain["provenance"], dict):
+                raise TypeError("the provenance is no mapping")
             return cls(**{**plain, **scores, "positions": positions, "label_set": label_set(plain["label_set"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} holds no evaluation along the axes ({error}); score the weights again with --by axis") from error
 
 
