@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from watching import SAMPLES_EQUAL, Places, Watch, check_inverse, forged_into
+from watching import SAMPLES_EQUAL, Places, Watch, check_inverse, counted, forged_into
 
 from cases import Case, find_cases
 from wholescene.camera import Camera
@@ -95,7 +95,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def load(case: Case) -> Loaded:
     setting = setting_of(case)
-    config = ISOConfig.preset("exact", "full", setting, depth_network="")
+    config = counted(ISOConfig.preset("exact", "full", setting, depth_network=""), case, "conv_classes.bias")
     system, converted = forged_into(case, TABLES[setting], lambda: ISO(config))
     return Loaded(case, setting, system, converted, batch_of(case, config))
 

@@ -5,6 +5,7 @@ About 60 s and 3 GiB a case.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import forge
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from test_cgformer import compare_end, compare_geometry, frame_of, places_of_attention, places_of_lift, tolerances_of
-from watching import Places, Watch, forged_into
+from watching import Places, Watch, check_fingerprint, counted, forged_into
 
 from cases import Case, find_cases
 from wholescene.checkpoints.scanssc import TABLES
@@ -22,7 +23,6 @@ from wholescene.structures import Batch, Frame, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.scanssc.config import ScanSSCConfig
 from wholescene.systems.scanssc.model import ScanSSC
-from wholescene.weights import WEIGHTS, fingerprint
 
 pytestmark = pytest.mark.parity
 
@@ -45,9 +45,13 @@ def with_lidar(case: Case, frame: Frame) -> Frame:
     return replace(frame, depth_target=np.where(kept, depth, 0).astype(np.float32))
 
 
+def exact(case: Case) -> Callable[[], ScanSSC]:
+    return lambda: ScanSSC(counted(ScanSSCConfig.preset("exact"), case, "occ_convs.0.3.weight"))
+
+
 def forged(case: Case) -> tuple[System, Batch]:
     """The system with the case's weights, and its batch."""
-    system, _ = forged_into(case, TABLES["semantic-kitti"], lambda: ScanSSC(ScanSSCConfig.preset("exact")))
+    system, _ = forged_into(case, TABLES["semantic-kitti"], exact(case))
     return system, collate([with_lidar(case, frame_of(case))])
 
 
@@ -68,12 +72,12 @@ def check_names(case: Case, converted: Converted, system: ScanSSC) -> None:
     keys = forge.read_keys(case.folder / "keys.tsv")
     given_back = TABLES["semantic-kitti"].restore(converted.live, converted.dead, converted.order)
     assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
-    assert fingerprint((name, shape) for name, shape, _ in keys) in {card.fingerprint for card in WEIGHTS.values()}
+    check_fingerprint(case)
     assert sum(p.numel() for p in system.parameters()) == case.facts["trainable"]
 
 
 def test_every_tap_is_the_released_one(case: Case) -> None:
-    system, converted = forged_into(case, TABLES["semantic-kitti"], lambda: ScanSSC(ScanSSCConfig.preset("exact")))
+    system, converted = forged_into(case, TABLES["semantic-kitti"], exact(case))
     assert isinstance(system, ScanSSC)
     check_names(case, converted, system)
     del converted

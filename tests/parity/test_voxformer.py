@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from volumes import below, forged_occupancy, heights
-from watching import SAMPLES_EQUAL, Places, Watch, check_inverse, forged_into
+from watching import SAMPLES_EQUAL, Places, Watch, check_inverse, counted, forged_into
 
 from cases import Case, find_cases, forge_call
 from wholescene.camera import Camera
@@ -35,13 +35,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, find_cases(metafunc.config, lambda case, system=system: case.system == system), ids=str)
 
 
-def exact(setting: str, **fields: str) -> Callable[[], VoxFormer]:
-    return lambda: VoxFormer(VoxFormerConfig.preset("exact", "full", setting, **fields))
+def exact(case: Case) -> Callable[[], VoxFormer]:
+    """Stage 2 with the case's weights."""
+    return lambda: VoxFormer(counted(VoxFormerConfig.preset("exact", "full", "completion-semantic-kitti"), case, "mlp_head.1.bias"))
 
 
 def test_every_tap_of_stage_1_is_the_released_one(stage_1: Case) -> None:
     table = TABLES["proposals-semantic-kitti"]
-    system, converted = forged_into(stage_1, table, exact("proposals-semantic-kitti", source="occupancy"))
+    system, converted = forged_into(
+        stage_1, table, lambda: VoxFormer(VoxFormerConfig.preset("exact", "full", "proposals-semantic-kitti", source="occupancy"))
+    )
     check_inverse(stage_1, table, converted)
     said, grid = stage_1.inputs, semantic_kitti_grid()
     camera = Camera.from_fov(80, (4, 4)).on_ground(1.65)
@@ -88,7 +91,7 @@ def batch_of(case: Case) -> Batch:
 
 def forged(case: Case) -> tuple[VoxFormer, Batch]:
     """Stage 2 with the case's weights, and its batch, for benchmarks."""
-    system, _ = forged_into(case, TABLES["completion-semantic-kitti"], exact("completion-semantic-kitti"))
+    system, _ = forged_into(case, TABLES["completion-semantic-kitti"], exact(case))
     return system.eval(), batch_of(case)
 
 
@@ -110,7 +113,7 @@ def places_of_stage_2(system: VoxFormer) -> Places:
 
 def test_every_tap_of_stage_2_is_the_released_one(stage_2: Case) -> None:
     table = TABLES["completion-semantic-kitti"]
-    system, converted = forged_into(stage_2, table, exact("completion-semantic-kitti"))
+    system, converted = forged_into(stage_2, table, exact(stage_2))
     assert isinstance(system, VoxFormer)
     check_inverse(stage_2, table, converted)
     batch = batch_of(stage_2)
@@ -149,7 +152,7 @@ def _compare_geometry(watch: Watch, system: VoxFormer, batch: Batch) -> None:
 
 @pytest.mark.slow  # one more forward
 def test_parts_leave_the_released_numbers(stage_2: Case) -> None:
-    system, _ = forged_into(stage_2, TABLES["completion-semantic-kitti"], exact("completion-semantic-kitti"))
+    system, _ = forged_into(stage_2, TABLES["completion-semantic-kitti"], exact(stage_2))
     with torch.inference_mode():
         logits = system(batch_of(stage_2)).logits
     watch = Watch(stage_2)
