@@ -123,6 +123,7 @@ def test_a_voxel_takes_the_mean_of_the_pixels_whose_points_lie_in_it() -> None:
 def test_depth_of_the_head_lies_in_its_range_and_is_what_voxels_are_mapped_by() -> None:
     system = _system(depth="head", depth_range=(3.0, 20.0)).eval()
     assert "depth" not in system.needs
+    assert system.supervision == {"depth"}  # or a dataset that is opened for it would bring no truth to learn from
     given = batch(system, 0)
     with torch.inference_mode():
         lifted = system.half_2d(given)

@@ -156,6 +156,19 @@ def test_depth_is_needed_where_distance_attention_measures_from_it() -> None:
         system(given)
 
 
+def test_the_true_depth_is_wished_for_where_a_head_of_refinement_learns_it() -> None:
+    fields = {"grid": GRID, "refine": Refine(depth="head")}
+    system = create("monomrn", config_class("monomrn").preset("clean", "tiny", **fields))  # type: ignore[attr-defined]
+    assert system.supervision == {"depth"}
+    assert not _system("monoscene").supervision
+
+
+@pytest.mark.parametrize(("name", "stage"), [("voxformer", "proposals"), ("cgformer", "depth")])
+def test_a_stage_without_a_volume_has_nothing_to_refine(name: str, stage: str) -> None:
+    with pytest.raises(InputError, match=r"makes no volume in this configuration .* leave out refine"):
+        create(name, config_class(name).preset("clean", "tiny", grid=GRID, stage=stage, refine="mrn"))  # type: ignore[attr-defined]
+
+
 def test_a_file_of_a_refined_system_loads_as_one(tmp_path: Path) -> None:
     system: Any = _stirred(_system("monoscene", steps=2, mask="all"))
     native.save(tmp_path / "refined.safetensors", system)

@@ -46,6 +46,11 @@ class SurfaceLift(Half2D):
         """A depth map, unless the head makes it."""
         return frozenset({"depth"}) if self.config.depth == "given" else frozenset()
 
+    @property
+    def supervision(self) -> frozenset[str]:
+        """The true depth, for the head's loss."""
+        return frozenset({"depth"}) if self.config.depth == "head" else frozenset()
+
     def forward(self, batch: Batch) -> Lifted:
         """The volume (B, features, X, Y, Z) on the grid that is `lift_factor` times coarser than the batch's; the map, and the depth (B, H, W).
 

@@ -55,9 +55,14 @@ class VoxelSight(nn.Module):
             self.depth = DepthBins(joint.seen, refine.depth_range)
 
     @property
+    def has_depth_head(self) -> bool:
+        """Whether it makes its depth itself."""
+        return hasattr(self, "depth")
+
+    @property
     def needs_depth(self) -> bool:
         """Whether frames must bring a depth map."""
-        return self.width > 0 and self.profile != "none" and not hasattr(self, "depth") and not self.joint.depth
+        return self.width > 0 and self.profile != "none" and not self.has_depth_head and not self.joint.depth
 
     def prepare(self, lifted: Lifted, batch: Batch) -> tuple[Look, Tensor | None]:
         """What gives x (n, width) for a mask (B, x, y, z) of n voxels and the number of a step; and the depth of the own head.
@@ -68,7 +73,7 @@ class VoxelSight(nn.Module):
         if not self.width:
             return lambda mask, step: mask.new_zeros((len(indices_of(mask)), 0), dtype=torch.float32), None
         own, depth = None, lifted.depth if lifted.depth is not None else batch.depth
-        if hasattr(self, "depth"):
+        if self.has_depth_head:
             depth = own = self.depth(_finest(lifted), batch.pictures["main"].shape[2:])[0]
         if depth is None and self.profile != "none":
             raise InputError(

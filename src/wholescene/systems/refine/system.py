@@ -35,11 +35,15 @@ class Refining(System):
     def __init__(self, config: SystemConfig) -> None:
         """
         Raises:
-            InputError: what the system itself refuses, or joints that cannot be refined.
+            InputError: what the system itself refuses, a stage of training that makes no volume, or joints that cannot be refined.
         """
         choice = config.refinement
         assert choice is not None
         super().__init__(config)
+        if not self.completes:
+            raise InputError(
+                f"{self.name} makes no volume in this configuration (a stage before completion), so there is nothing to refine; leave out refine"
+            )
         self.frozen = choice.coarse == "frozen"
         if self.frozen:
             self.requires_grad_(False)
@@ -50,6 +54,11 @@ class Refining(System):
     def needs(self) -> frozenset[str]:
         """Those of the system, and depth where distance attention measures from it."""
         return super().needs | ({"depth"} if self.refine.sight.needs_depth else set())
+
+    @property
+    def supervision(self) -> frozenset[str]:
+        """Those of the system, and the true depth where refinement has a depth head."""
+        return super().supervision | ({"depth"} if self.refine.sight.has_depth_head else set())
 
     def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
         """What the 2D half made; what was completed, refined by `refine.steps` steps."""
