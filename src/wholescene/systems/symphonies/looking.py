@@ -80,7 +80,7 @@ def look_of(system: Symphonies, batch: Batch, query: int, layer: int = 0) -> Ins
             handle.remove()
     sight = look(batch, config)
     heard = torch.zeros(sight.in_view.shape[1])
-    heard[sight.in_view[0]] = spoken.attention()
+    heard[sight.in_view[0].cpu()] = spoken.attention()
     place = system.half_2d.instances.places()[query].detach() * sight.sizes[0, 0] - 0.5
     return InstanceLook(
         query, layer, (float(place[0]), float(place[1])), pixels, pixel_weights, voxels, voxel_weights,
