@@ -330,6 +330,8 @@ def test_what_cannot_work_is_refused() -> None:
         ({"heads": 3}, "multiple of heads"),
         ({"positions": "released", "grid": replace(GRID, shape=(16, 16, 8))}, "multiple of 4"),
         ({"attentions": ("scene-selv",)}, "scene-self"),
+        ({"aspp_after": -1}, "count from 0"),
+        ({"queries": 0}, "from 1"),
     ):
         with pytest.raises(InputError, match=said):
             system(**fields)

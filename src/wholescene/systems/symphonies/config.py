@@ -115,6 +115,11 @@ class SymphoniesConfig(SystemConfig):
                 f"Symphonies' grid has {self.grid.shape} voxels, lift_factor is {self.lift_factor} and height_factor {self.height_factor}; "
                 "expected 1, 2 or 4, and 1 or 2, and counts that are multiples of them"
             )
+        if min(self.layers, self.aspp_after or 0) < 0 or self.queries < 1:
+            raise InputError(
+                f"layers {self.layers} and aspp_after {self.aspp_after} count from 0, and queries {self.queries} from 1; "
+                "leave `scene-instance` out of attentions for none"
+            )
         if self.features % self.heads or any(self.pixel_width % n for n in (4, self.pixel_heads, self.pixel_groups)):
             raise InputError(
                 f"features {self.features} must be a multiple of heads {self.heads}, and pixel_width {self.pixel_width} one of 4, of pixel_heads "
