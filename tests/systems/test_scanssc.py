@@ -188,6 +188,8 @@ def test_what_cannot_work_is_refused() -> None:
         config(margins=(0.5, 1.5, 0.0))
     with pytest.raises(InputError, match="set it to 0"):
         config("exact", position_rows=4)
+    with pytest.raises(InputError, match="set it to 0"):  # x has codes too
+        config(grid=GridPlacement((32, 16, 16)), position_rows=8)
     with pytest.raises(InputError, match="has no stage 'depth'"):
         ScanSSC(config(stage="depth"))
     with pytest.raises(InputError, match="setting of ScanSSC"):

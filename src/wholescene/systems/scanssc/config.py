@@ -69,8 +69,9 @@ class ScanSSCConfig(GeometryConfig):
                 raise InputError(f"{field} {list(named)} names an axis twice; name each once")
         if not all(0 <= share <= 1 for share in self.margins):
             raise InputError(f"margins {list(self.margins)} are shares of the depth, width and height axis; expected numbers from 0 to 1")
-        needed = max((self.lifted_shape[axis] for axis in (1, 2)), default=0)
-        if self.position_rows and self.positions != "none" and self.position_rows < needed:
+        coded = {"x-y-z": (0, 1, 2), "y-z": (1, 2)}.get(self.positions, ())
+        needed = max((self.lifted_shape[axis] for axis in coded), default=0)
+        if self.position_rows < 0 or 0 < self.position_rows < needed:
             raise InputError(f"position_rows {self.position_rows} is less than the {needed} voxels of an axis of the volume; set it to 0")
 
     def array_axis(self, axis: str) -> int:
