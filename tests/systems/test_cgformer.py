@@ -199,6 +199,7 @@ def test_every_frame_stands_alone_also_where_pictures_fit_no_stride(conventions:
 def test_the_pretraining_stage_learns_depth_and_classes_of_points_and_its_parts_are_the_systems() -> None:
     model = system(setting="depth-semantic-kitti", dropout=0.0).train()
     assert model.supervision == {"points"}
+    assert system(setting="depth-semantic-kitti", depth_loss_weight=0.0).supervision == {"points"}  # the segmentation head wants them
     assert not system().supervision
     batch = collate([swept(0), swept(1)])
     prediction = model(batch)

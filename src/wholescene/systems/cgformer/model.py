@@ -32,6 +32,11 @@ class CGFormer(System):
                 self.segmentation = PointSegmentation(config)
 
     @property
+    def supervision(self) -> frozenset[str]:
+        """Raw inputs that only the losses want: the segmentation head learns from points, whatever the depth loss weighs."""
+        return super().supervision | (frozenset() if self.completes or not self.config.segmentation else frozenset({"points"}))
+
+    @property
     def completes(self) -> bool:
         """Not stage "depth"."""
         return self.config.stage == "completion"
