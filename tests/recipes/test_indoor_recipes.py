@@ -103,3 +103,23 @@ def test_ga_monossc_and_its_exchanged_halves_have_the_published_settings(name: s
     chosen = {half: choice.system for half in ("lift", "completion") if (choice := getattr(config, half)) is not None}
     assert chosen == ({"lift": "iso"} if "iso-lift" in name else {"completion": "iso"} if "iso-completion" in name else {})
     assert config.grid.shape == ((60, 36, 60) if "nyuv2" in name else (60, 60, 36))
+
+
+@pytest.mark.parametrize("changes", [{}, {"directions": "both"}, {"scan": "ssd"}], ids=["alternate", "both", "ssd"])
+def test_decay_rates_and_skips_of_scans_are_not_decayed_in_either_direction(roots: dict[str, str], changes: dict[str, Any]) -> None:
+    recipe = shrunk(load("ga-monossc-nyuv2"), roots)
+    recipe = recipes.changed(recipe, {f"system.fields.{name}": value for name, value in changes.items()})
+    system = create(recipe.system.name, recipe.system.config())
+    kept = {id(p) for group in make_optimiser(system, recipe.optimiser)[0].param_groups if group["weight_decay"] == 0 for p in group["params"]}
+    own = ("A_log", "A_b_log", "D", "D_b")
+    assert {n for n, p in system.named_parameters() if id(p) in kept} == {n for n, _ in system.named_parameters() if n.split(".")[-1] in own}
+
+
+def test_units_of_studies_in_rooms_have_the_same_data_and_steps() -> None:
+    units = [load(name) for name in ROOMS if name.endswith("-room-mini")]
+    assert len(units) >= 4
+    for unit in units:
+        one, other = unit, load("monoscene-room-mini")
+        assert (one.data, one.budget, one.optimiser, one.schedule, one.batch_size) == (
+            other.data, other.budget, other.optimiser, other.schedule, other.batch_size,
+        )  # fmt: skip
