@@ -268,6 +268,9 @@ def test_what_cannot_be_is_refused() -> None:
         system(scan="ssd", directions="both")
     with pytest.raises(InputError, match="the nearest is 'nyuv2'"):
         GAMonoSSCConfig.preset(setting="nyuv3")
+    for field in ("depth_slices", "fusion_reduction", "scan_blocks", "scan_states", "scan_head", "depth_range_m", "cell"):
+        with pytest.raises(InputError, match=f"{field} 0; expected positive numbers"):
+            config(**{field: 0})
     with pytest.raises(InputError, match="multiple of 4"):
         system(grid=replace(GRID, shape=(16, 10, 16)))
 

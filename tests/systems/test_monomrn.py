@@ -137,10 +137,18 @@ def test_an_impossible_configuration_is_refused_when_it_is_built() -> None:
         ({"grid": GridPlacement((36, 32, 16), (1.6, 1.6, 0.4))}, "multiple of 8"),
         ({"features": 10}, "features of 4"),
         ({"map_scale": 3}, "must be among"),
+        ({"depth_range": (5.0, 1.0)}, "two rising numbers"),
+        ({"dropout": 1.0}, "below 1"),
     ):
         with pytest.raises(InputError, match=said):
             _system(**changes)
-    for fields, said in (({"steps": 0}, "at least one step"), ({"kernel": 2}, "odd kernel"), ({"reach_behind": 0.0}, "positive reaches")):
+    for fields, said in (
+        ({"steps": 0}, "at least one step"),
+        ({"kernel": 2}, "odd kernel"),
+        ({"reach_behind": 0.0}, "positive reaches"),
+        ({"dropout": 2.0}, "below 1"),
+        ({"decay": 0.0}, "above 0"),
+    ):
         with pytest.raises(InputError, match=said):
             Refine(**fields)  # type: ignore[arg-type]
 

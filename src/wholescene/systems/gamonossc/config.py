@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from wholescene.errors import unknown_name
+from wholescene.errors import InputError, unknown_name
 from wholescene.grid import GridPlacement
 from wholescene.systems.config import check_preset
 from wholescene.systems.monoscene.config import INDOORS, ContextConfig
@@ -65,6 +65,12 @@ class GAMonoSSCConfig(ContextConfig):
     cell: float = 8.0
     depth_serpentine: bool = False
     layer_norm_start: float = 1.0
+
+    def __post_init__(self) -> None:
+        counts = ("depth_slices", "fusion_reduction", "scan_blocks", "scan_states", "scan_head")
+        wrong = [name for name in counts if getattr(self, name) < 1] + [name for name in ("depth_range_m", "cell") if not getattr(self, name) > 0]
+        if wrong:
+            raise InputError(f"GA-MonoSSC with {', '.join(f'{name} {getattr(self, name):g}' for name in wrong)}; expected positive numbers")
 
     @classmethod
     def preset(cls, conventions: str = "clean", size: str = "full", setting: str = "nyuv2", **fields: Any) -> GAMonoSSCConfig:

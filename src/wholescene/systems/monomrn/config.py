@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from wholescene.errors import unknown_name
+from wholescene.errors import InputError, unknown_name
 from wholescene.grid import GridPlacement
 from wholescene.preparation import Preparation
 from wholescene.systems.config import SystemConfig, check_preset
@@ -50,6 +50,14 @@ class MonoMRNConfig(SystemConfig):
     affinities: bool = False
     cross_entropy_over: Literal["weights", "voxels"] = "weights"
     refine: Literal["mrn"] | Refine | None = _REFINE
+
+    def __post_init__(self) -> None:
+        near, far = self.depth_range
+        if not 0 <= near < far or not 0 <= self.dropout < 1 or self.blocks < 0:
+            raise InputError(
+                f"MonoMRN with depth_range {[near, far]}, dropout {self.dropout:g} and {self.blocks} blocks a level; expected two rising numbers of "
+                "metres, a dropout in 0..1 (below 1), and no negative number of blocks"
+            )
 
     @classmethod
     def preset(cls, conventions: str = "clean", size: str = "full", setting: str = "semantic-kitti", **fields: Any) -> MonoMRNConfig:

@@ -73,3 +73,8 @@ class Refine:
             )
         if not 0 < self.depth_range[0] < self.depth_range[1]:
             raise InputError(f"refine: depth_range {list(self.depth_range)} is not two rising positive numbers of metres")
+        if not 0 <= self.dropout < 1 or not 0 < self.decay <= 1 or not self.mask_weight >= 0:
+            raise InputError(
+                f"refine: dropout {self.dropout:g}, decay {self.decay:g}, mask_weight {self.mask_weight:g}; expected a dropout in 0..1 (below 1), a "
+                "decay in 0..1 (above 0), and a weight of at least 0"
+            )
