@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,7 +79,7 @@ def counted(config: C, case: Case, last: str) -> C:
     if rows == config.classes:
         return config
     kind = type(type(config).__name__, (type(config),), {"classes": property(lambda self: rows)})
-    sized: C = kind(**{name: getattr(config, name) for name in config.__dataclass_fields__})
+    sized: C = kind(**{f.name: getattr(config, f.name) for f in fields(config)})
     return sized
 
 
