@@ -66,6 +66,15 @@ def test_truth_is_what_the_frame_knows(tmp_path: Path) -> None:
         Truth()(frame())
 
 
+def test_a_folder_may_have_an_at_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "depth@home"
+    folder.mkdir()
+    np.save(folder / "one.npy", metres())
+    np.save(folder / "two.npy", (1000 * metres()).astype(np.uint16))
+    assert depth_source(f"files:{folder}")(frame(name="one"))[1].any()
+    assert depth_source(f"files:{folder}@mm")(frame(name="two"))[1].any()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

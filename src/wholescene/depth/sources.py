@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -78,7 +79,8 @@ def _files(argument: str) -> DepthSource:
     from wholescene.depth.folder import DepthFiles
 
     folder, at, unit = argument.rpartition("@")
-    return DepthFiles(folder, unit) if at else DepthFiles(argument)
+    is_whole = not at or Path(argument).expanduser().is_dir()  # a folder may have an @ in its name
+    return DepthFiles(argument) if is_whole else DepthFiles(folder, unit)
 
 
 def _stereo(argument: str) -> DepthSource:
