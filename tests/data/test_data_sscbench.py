@@ -40,6 +40,13 @@ def test_frames_are_listed_by_split_and_by_drive(root: Path) -> None:
         SSCBenchKITTI360(root / "nothing")
 
 
+def test_an_own_drives_name_may_be_any_and_a_file_is_no_drive(tmp_path: Path) -> None:
+    write_fake_sscbench(tmp_path, {"my_street": 1})
+    (tmp_path / "data_2d_raw" / DRIVE.format("0006")).mkdir()
+    (tmp_path / "data_2d_raw" / DRIVE.format("0006") / "voxels").write_text("not unpacked")
+    assert SSCBenchKITTI360(tmp_path, drives=["my_street"]).names == SSCBenchKITTI360(tmp_path).names == [f"{DRIVE.format('my_street')}/000000"]
+
+
 def test_a_labelled_voxel_is_known_and_an_invalid_empty_one_is_not(root: Path) -> None:
     target = SSCBenchKITTI360(root, "test", scales=(2,))[0].targets
     raw = street_labels(0)

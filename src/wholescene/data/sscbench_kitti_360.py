@@ -62,15 +62,17 @@ def find_drives(root: str | Path) -> Path:
     root = Path(root)
     candidates = (root / "data_2d_raw", root)
     for candidate in candidates:
-        if any(candidate.glob("2013_05_28_drive_*_sync/voxels")):
+        if list_drives(candidate):
             return candidate
     looked = ", ".join(str(c / folder_of("DDDD") / "voxels") for c in candidates)
     raise InputError(f"no volumes of SSCBench-KITTI-360 under {root}: looked for {looked}; give the folder that holds data_2d_raw, of {SOURCE}")
 
 
 def list_drives(drives: Path) -> tuple[str, ...]:
-    """Four-digit names of the drives that have a `voxels/` folder, sorted."""
-    return tuple(sorted(path.parent.name.split("_")[-2] for path in drives.glob("2013_05_28_drive_*_sync/voxels")))
+    """Names of the drives that have a `voxels/` folder (four digits, where they are KITTI-360's), sorted."""
+    before, after = folder_of("*").split("*")
+    found = drives.glob(f"{before}*{after}/voxels")
+    return tuple(sorted(path.parent.name.removeprefix(before).removesuffix(after) for path in found if path.is_dir()))
 
 
 class SSCBenchKITTI360:
