@@ -99,5 +99,5 @@ def check_inverse(case: Case, table: NameTable, converted: Converted) -> None:
     check_fingerprint(case)
     buffers = ("num_batches_tracked", "running_mean", "running_var")
     computed = set(case.facts.get("not_forged", ()))
-    counted = sum(t.numel() for name, t in given_back.items() if name not in computed and not name.endswith(buffers))
-    assert counted == case.facts["parameters"]
+    total = sum(t.numel() for name, t in given_back.items() if name not in computed and not name.endswith(buffers))
+    assert total == case.facts["parameters"]
