@@ -16,9 +16,9 @@ from wholescene.checkpoints import native
 from wholescene.data.collate import collate
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
-from wholescene.structures import Batch, Frame, View
+from wholescene.structures import Batch, Frame, Prediction, View
 from wholescene.systems.config import HalfChoice
-from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses, said_halves
+from wholescene.systems.halves import Half2D, Half3D, answer_and_target, build_halves, check_grid, merge_losses, said_halves, target_of
 from wholescene.systems.lmscnet.config import LMSCNetConfig
 from wholescene.systems.lmscnet.model import LMSCNet
 from wholescene.systems.monoscene.config import MonoSceneConfig
@@ -127,3 +127,15 @@ def test_a_choice_travels_through_recipes_and_weights_files(tmp_path: Any) -> No
     again = native.load(tmp_path / "exchanged.safetensors")
     assert again.config == system.config
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in system.state_dict().items())
+
+
+def test_a_batch_on_another_grid_without_labels_or_an_answer_is_refused() -> None:
+    batch = batch_of(HOST)
+    check_grid(batch, ROOM.shape)
+    assert target_of(batch) is batch.targets[1]
+    with pytest.raises(InputError, match=r"built for a grid of \(12, 8, 16\) voxels; found \(12, 8, 20\)"):
+        check_grid(batch, (12, 8, 16))
+    with pytest.raises(InputError, match="forged have no target labels"):
+        answer_and_target(Prediction(torch.zeros(1)), replace(batch, targets={}))
+    with pytest.raises(InputError, match="prediction without logits"):
+        answer_and_target(Prediction(None), batch)

@@ -130,6 +130,40 @@ def merge_losses(*terms: dict[str, Tensor]) -> dict[str, Tensor]:
     return merged
 
 
+def check_grid(batch: Batch, shape: tuple[int, int, int]) -> None:
+    """Refuse a batch on a grid of another shape than the one that a half was built for.
+
+    Raises:
+        InputError: it is.
+    """
+    found = batch.grids[0].shape
+    if found != shape:
+        raise InputError(f"this system was built for a grid of {shape} voxels; found {found}; set the grid in its config")
+
+
+def target_of(batch: Batch) -> Tensor:
+    """(B, X, Y, Z) uint8 labels of the grid itself.
+
+    Raises:
+        InputError: the batch has none.
+    """
+    if 1 not in batch.targets:
+        raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
+    return batch.targets[1]
+
+
+def answer_and_target(prediction: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits (B, K, X, Y, Z) and target labels (B, X, Y, Z).
+
+    Raises:
+        InputError: one of the two is missing.
+    """
+    target = target_of(batch)
+    if prediction.logits is None:
+        raise InputError("a prediction without logits has nothing to compare with the target; give that of a whole system")
+    return prediction.logits, target
+
+
 def _built(kind: str, system: type[System], config: SystemConfig, meets: Half2D | Half3D | None) -> Any:
     """The half of that kind, of the system itself or of the chosen one."""
     choice: HalfChoice | None = getattr(config, kind)

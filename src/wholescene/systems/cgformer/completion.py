@@ -18,7 +18,7 @@ from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.cgformer.config import CGFormerConfig, GeometryConfig
 from wholescene.systems.cgformer.head import OccupancyHead
 from wholescene.systems.cgformer.planes import ThreePlanes
-from wholescene.systems.halves import Half3D
+from wholescene.systems.halves import Half3D, answer_and_target, check_grid
 
 
 class DynamicFusion(nn.Module):
@@ -87,9 +87,7 @@ class GeometryCompletion(Half3D):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        shape = self.config.grid.shape
-        if batch.grids[0].shape != shape:
-            raise InputError(f"this 3D half was built for a grid of {shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        check_grid(batch, self.config.grid.shape)
         assert lifted.volume is not None
         volume = self.volume_net(lifted.volume)
         return Completed(volume, lifted.grid, self.head(volume))
@@ -100,7 +98,7 @@ class GeometryCompletion(Half3D):
         Raises:
             InputError: a batch without targets.
         """
-        logits, target = known(prediction, batch)
+        logits, target = answer_and_target(prediction, batch)
         sums = VoxelSums.of(logits, target)
         return {
             "cross_entropy": losses.cross_entropy(sums, torch.tensor(self.config.weights_of_classes(), device=logits.device)),
@@ -122,14 +120,3 @@ def voxel_transformer(config: GeometryConfig) -> VoxelTransformer:
         config.lifted_shape, config.features, layers=config.self_layers, heads=config.heads, points=config.points, hidden=config.feedforward,
         dropout=config.dropout, neighbours=config.neighbours, queues=config.queues, activation_checkpointing=config.activation_checkpointing,
     )  # fmt: skip
-
-
-def known(prediction: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits (B, K, X, Y, Z) and target labels (B, X, Y, Z).
-
-    Raises:
-        InputError: one of the two is missing.
-    """
-    if prediction.logits is None or 1 not in batch.targets:
-        raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-    return prediction.logits, batch.targets[1]

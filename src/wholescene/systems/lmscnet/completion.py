@@ -11,6 +11,7 @@ from wholescene.labels import UNKNOWN
 from wholescene.layers.head import CompletionHead
 from wholescene.layers.height_unet import SCALES, HeightUNet
 from wholescene.structures import Batch, Completed, Lifted
+from wholescene.systems.halves import check_grid
 from wholescene.systems.lmscnet.config import LMSCNetConfig
 
 
@@ -61,8 +62,7 @@ class HeightCompletion(nn.Module):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        if batch.grids[0].shape != self.shape:
-            raise InputError(f"this LMSCNet was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        check_grid(batch, self.shape)
         assert lifted.volume is not None
         maps = self.volume_net(lifted.volume[:, 0].movedim(1 + self.up, 1))  # heights as channels: (B, Z, X, Y)
         logits = {scale: self._segment(scale, slices) for scale, slices in maps.items() if self._wanted(scale)}

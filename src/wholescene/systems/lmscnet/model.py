@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from wholescene import losses
-from wholescene.errors import InputError
 from wholescene.geometry.pyramid import pool_labels
 from wholescene.losses import VoxelSums
 from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.base import System
+from wholescene.systems.halves import answer_and_target
 from wholescene.systems.lmscnet.completion import HeightCompletion, OccupancyLift, one_late
 from wholescene.systems.lmscnet.config import LMSCNetConfig
 
@@ -47,10 +47,9 @@ class LMSCNet(System):
         Raises:
             InputError: a batch without targets.
         """
-        if prediction.logits is None or 1 not in batch.targets:
-            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-        weights = torch.tensor(self.config.weights_of_classes(), device=prediction.logits.device)
-        logits = {1: prediction.logits, **{int(name.removeprefix("1_")): x for name, x in prediction.auxiliary.items()}}
+        finest, _ = answer_and_target(prediction, batch)
+        weights = torch.tensor(self.config.weights_of_classes(), device=finest.device)
+        logits = {1: finest, **{int(name.removeprefix("1_")): x for name, x in prediction.auxiliary.items()}}
         return {
             f"cross_entropy_1_{scale}": losses.cross_entropy(VoxelSums.of(x, self._target(batch, scale)), weights) / len(logits)
             for scale, x in logits.items()

@@ -13,7 +13,7 @@ from wholescene.layers.unet3d import Bottleneck, Upsample
 from wholescene.losses import VoxelSums
 from wholescene.lovasz import lovasz_softmax
 from wholescene.structures import Batch, Completed, Lifted, Prediction
-from wholescene.systems.halves import Half3D
+from wholescene.systems.halves import Half3D, answer_and_target, check_grid
 from wholescene.systems.monomrn.config import MonoMRNConfig
 
 COARSEST = 4  # the 3D network halves its grid twice
@@ -72,8 +72,7 @@ class DecompositionCompletion(Half3D):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        if batch.grids[0].shape != self.shape:
-            raise InputError(f"this MonoMRN was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        check_grid(batch, self.shape)
         volume = self.volume_net(lifted.volume)
         logits = self.head(volume)
         if self.factor > 1:
@@ -86,14 +85,13 @@ class DecompositionCompletion(Half3D):
         Raises:
             InputError: a batch without targets.
         """
-        if prediction.logits is None or 1 not in batch.targets:
-            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-        config, target = self.config, batch.targets[1]
-        sums = VoxelSums.of(prediction.logits, target)
+        config = self.config
+        logits, target = answer_and_target(prediction, batch)
+        sums = VoxelSums.of(logits, target)
         weights = torch.tensor(config.weights_of_classes(), device=target.device)
         terms = {
             "cross_entropy": losses.cross_entropy(sums, weights, config.cross_entropy_over),
-            "lovasz": lovasz_softmax(prediction.logits, target),
+            "lovasz": lovasz_softmax(logits, target),
         }
         if config.affinities:
             terms |= {"semantic_affinity": losses.semantic_affinity(sums), "geometric_affinity": losses.geometric_affinity(sums)}

@@ -16,7 +16,7 @@ from wholescene.layers.head import CompletionHead
 from wholescene.layers.unet3d import UNet3D
 from wholescene.losses import VoxelSums
 from wholescene.structures import Batch, Completed, Lifted, Prediction
-from wholescene.systems.halves import Half3D
+from wholescene.systems.halves import Half3D, answer_and_target, check_grid
 from wholescene.systems.monoscene.config import ContextConfig
 
 COARSEST = 4  # the 3D UNet halves the lifted grid twice
@@ -70,8 +70,7 @@ class ContextCompletion(Half3D):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        if batch.grids[0].shape != self.shape:
-            raise InputError(f"this system was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        check_grid(batch, self.shape)
         assert lifted.volume is not None
         volume, relation_logits = self.complete(lifted.volume, batch)
         extras = {} if relation_logits is None else {"relation_logits": relation_logits}
@@ -83,10 +82,9 @@ class ContextCompletion(Half3D):
         Raises:
             InputError: a batch without targets.
         """
-        if prediction.logits is None or 1 not in batch.targets:
-            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-        config, target = self.config, batch.targets[1]
-        sums = VoxelSums.of(prediction.logits, target, self._frustums(batch), config.frustum_divisions**2)
+        config = self.config
+        logits, target = answer_and_target(prediction, batch)
+        sums = VoxelSums.of(logits, target, self._frustums(batch), config.frustum_divisions**2)
         terms = {
             "cross_entropy": losses.cross_entropy(sums, torch.tensor(config.weights_of_classes(), device=target.device)),
             "semantic_affinity": losses.semantic_affinity(sums),

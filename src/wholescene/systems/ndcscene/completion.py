@@ -11,7 +11,7 @@ from wholescene.geometry.pyramid import pool_labels
 from wholescene.layers.head import CompletionHead
 from wholescene.losses import VoxelSums
 from wholescene.structures import Batch, Completed, Lifted, Prediction
-from wholescene.systems.halves import Half3D
+from wholescene.systems.halves import Half3D, answer_and_target, check_grid
 from wholescene.systems.ndcscene.config import NDCSceneConfig
 from wholescene.systems.ndcscene.momentum import set_momentum
 from wholescene.systems.ndcscene.relations import neighbour_relation_loss, neighbour_relations
@@ -61,8 +61,7 @@ class NeighbourCompletion(Half3D):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        if batch.grids[0].shape != self.shape:
-            raise InputError(f"this system was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        check_grid(batch, self.shape)
         assert lifted.volume is not None
         volume, told = self.volume_net(lifted.volume)
         return Completed(volume, lifted.grid, self.head(volume), extras={"neighbour_relation_logits": told})
@@ -73,10 +72,9 @@ class NeighbourCompletion(Half3D):
         Raises:
             InputError: a batch without targets.
         """
-        if prediction.logits is None or 1 not in batch.targets:
-            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-        config, target = self.config, batch.targets[1]
-        sums = VoxelSums.of(prediction.logits, target, frustums_of(batch, config), config.frustum_divisions**2)
+        config = self.config
+        logits, target = answer_and_target(prediction, batch)
+        sums = VoxelSums.of(logits, target, frustums_of(batch, config), config.frustum_divisions**2)
         relations = neighbour_relations(self._coarse_target(batch), config.relations, config.window)
         return {
             "cross_entropy": losses.cross_entropy(sums, torch.tensor(config.weights_of_classes(), device=target.device)),

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from wholescene import losses
-from wholescene.errors import InputError
 from wholescene.layers.depth_bins import log_depth_loss
 from wholescene.losses import VoxelSums
 from wholescene.lovasz import lovasz_softmax
 from wholescene.structures import Batch
 from wholescene.systems.config import SystemConfig
+from wholescene.systems.halves import target_of
 from wholescene.systems.refine.config import Refine
 from wholescene.systems.refine.network import MaskedRecurrentNetwork, Trace, occupied_labels
 
@@ -31,9 +31,7 @@ def refinement_losses(network: MaskedRecurrentNetwork, trace: Trace, batch: Batc
     Raises:
         InputError: a batch without targets.
     """
-    if 1 not in batch.targets:
-        raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-    choice, target = network.choice, batch.targets[1]
+    choice, target = network.choice, target_of(batch)
     weights = torch.tensor(config.weights_of_classes(), device=target.device)
     over: Literal["weights", "voxels"] = getattr(config, "cross_entropy_over", "weights")
     steps: list[dict[str, Tensor]] = []

@@ -16,6 +16,7 @@ from wholescene.layers.occupancy_head import OccupancyHead
 from wholescene.layers.sparse_gru import MaskedSparseGRU
 from wholescene.ops.neighbours import links_of_mask
 from wholescene.structures import Batch, Completed, Lifted
+from wholescene.systems.halves import target_of
 from wholescene.systems.refine.config import Refine
 from wholescene.systems.refine.joint import Joint
 from wholescene.systems.refine.sight import VoxelSight
@@ -171,11 +172,10 @@ def occupied_labels(batch: Batch, factor: tuple[int, int, int]) -> Tensor:
     Raises:
         InputError: a batch without targets.
     """
-    if 1 not in batch.targets:
-        raise InputError(f"frames {', '.join(batch.names)} have no target labels, so refinement cannot be trained on them")
+    target = target_of(batch)
 
     def make() -> Tensor:
-        labels = batch.targets[1][:, None]
+        labels = target[:, None]
         occupied, empty, unknown = (part.float() for part in ((labels > 0) & (labels != UNKNOWN), labels == 0, labels == UNKNOWN))
         known = torch.where(F.avg_pool3d(empty, factor) > F.avg_pool3d(unknown, factor), 0, UNKNOWN)
         return torch.where(F.max_pool3d(occupied, factor) > 0, 1, known)[:, 0].to(torch.uint8)

@@ -10,7 +10,8 @@ from wholescene.layers.checkpoint import run
 from wholescene.layers.residual_pyramid import ResidualPyramid
 from wholescene.layers.scan import AxisCodes, Order, ScanBlock
 from wholescene.structures import Batch, Prediction
-from wholescene.systems.cgformer.completion import GeometryCompletion, known, voxel_transformer
+from wholescene.systems.cgformer.completion import GeometryCompletion, voxel_transformer
+from wholescene.systems.halves import answer_and_target
 from wholescene.systems.scanssc.config import AXES, ScanSSCConfig
 from wholescene.systems.scanssc.fusion import Average, ConcatLinear, TriFeatureFusion, WeightedSum
 from wholescene.systems.scanssc.losses import near_to_far_weights, scan_loss, weighted_cross_entropy
@@ -78,7 +79,7 @@ class ScanCompletion(GeometryCompletion):
             InputError: a batch without targets.
         """
         config, terms = self.config, super().losses(prediction, batch)
-        logits, target = known(prediction, batch)
+        logits, target = answer_and_target(prediction, batch)
         if config.near_to_far_weights:
             orders = [_ORDERS[axis][0] for axis in sorted(AXES, key=config.array_axis)]
             weights = torch.tensor(config.weights_of_classes(), device=logits.device)

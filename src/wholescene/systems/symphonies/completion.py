@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from wholescene import losses
-from wholescene.errors import InputError
 from wholescene.geometry.frustums import frustum_ids
 from wholescene.geometry.projection import Rounding, project_batch
 from wholescene.layers.aspp import ASPP
@@ -17,11 +16,11 @@ from wholescene.layers.slabs import cut, each, gather, may_stream
 from wholescene.layers.unet3d import Upsample
 from wholescene.losses import VoxelSums
 from wholescene.structures import Batch, Completed, Lifted, Prediction
-from wholescene.systems.halves import Half3D
+from wholescene.systems.halves import Half3D, answer_and_target, check_grid
 from wholescene.systems.symphonies.config import SymphoniesConfig
 from wholescene.systems.symphonies.decoder import SymphoniesDecoderLayer, surroundings
 from wholescene.systems.symphonies.mirroring import mirrored_back, mirrored_frames, with_cameras_unmirrored
-from wholescene.systems.symphonies.sight import check_grid, look
+from wholescene.systems.symphonies.sight import look
 
 _MAP_STRIDES = (4, 8, 16)
 
@@ -131,7 +130,7 @@ class InstanceCompletion(Half3D):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        check_grid(batch, self.config)
+        check_grid(batch, self.config.grid.shape)
         *earlier, volume = self.volume_net(lifted, batch, self.training or self.auxiliary)
         auxiliary = {f"layer{layer}": self._as_seen(self.head(one), batch) for layer, one in enumerate(earlier)}
         logits = self._as_seen(self.head(volume), batch)
@@ -150,14 +149,13 @@ class InstanceCompletion(Half3D):
         Raises:
             InputError: a batch without targets.
         """
-        if prediction.logits is None or 1 not in batch.targets:
-            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
         config = self.config
+        final, target = answer_and_target(prediction, batch)
         ids, count = (self._frustums(batch), config.frustum_divisions**2) if config.frustum else (None, 0)
-        weights = torch.tensor(config.weights_of_classes(), device=prediction.logits.device)
+        weights = torch.tensor(config.weights_of_classes(), device=final.device)
         terms: dict[str, Tensor] = {}
-        for name, logits in {"": prediction.logits, **prediction.auxiliary}.items():
-            sums = VoxelSums.of(logits, batch.targets[1], ids, count)
+        for name, logits in {"": final, **prediction.auxiliary}.items():
+            sums = VoxelSums.of(logits, target, ids, count)
             found = {
                 "cross_entropy": losses.cross_entropy(sums, weights),
                 "semantic_affinity": losses.semantic_affinity(sums),

@@ -14,6 +14,7 @@ from wholescene.errors import InputError
 from wholescene.geometry.occupancy import places_of_depth
 from wholescene.geometry.projection import locate_batch, project_batch
 from wholescene.structures import Batch
+from wholescene.systems.halves import check_grid
 from wholescene.systems.symphonies.config import SymphoniesConfig
 from wholescene.systems.symphonies.mirroring import with_cameras_unmirrored
 
@@ -75,7 +76,7 @@ def look(batch: Batch, config: SymphoniesConfig) -> Sight:
     Raises:
         InputError: the configuration needs depth and the frames have none, or the grid has another shape.
     """
-    check_grid(batch, config)
+    check_grid(batch, config.grid.shape)
     if config.needs_depth and batch.depth is None:
         raise InputError(f"frames {', '.join(batch.names)} have no depth, from which Symphonies proposes voxels; give it with each frame")
     if config.mirrored_scene:
@@ -90,18 +91,6 @@ def look(batch: Batch, config: SymphoniesConfig) -> Sight:
         return Sight(pixels, in_view, sizes, config.scene_shape, *_pixels_in_voxels(batch, config))
 
     return batch.once(("symphonies", *fields), make)
-
-
-def check_grid(batch: Batch, config: SymphoniesConfig) -> None:
-    """Refuse a batch on a grid of another shape than the configured one.
-
-    Raises:
-        InputError: it is.
-    """
-    if batch.grids[0].shape != config.grid.shape:
-        raise InputError(
-            f"this Symphonies was built for a grid of {config.grid.shape} voxels; found {batch.grids[0].shape}; set the grid in its config"
-        )
 
 
 def _voxels_in_picture(batch: Batch, config: SymphoniesConfig) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wholescene.errors import InputError
 from wholescene.layers.checkpoint import run
 from wholescene.layers.slabs import gather, may_stream
 from wholescene.layers.voxel_attention import VoxelTransformer
 from wholescene.structures import Batch, Completed, Lifted
+from wholescene.systems.halves import check_grid
 from wholescene.systems.voxformer.config import VoxFormerConfig
 
 
@@ -88,8 +88,7 @@ class VoxelCompletion(nn.Module):
         Raises:
             InputError: a batch on a grid of another shape than the configured one.
         """
-        if batch.grids[0].shape != self.shape:
-            raise InputError(f"this VoxFormer was built for a grid of {self.shape} voxels; found {batch.grids[0].shape}; set the grid in its config")
+        check_grid(batch, self.shape)
         assert lifted.volume is not None
         volume = self.volume_net(lifted.volume)
         return Completed(volume, lifted.grid, self.head(volume))

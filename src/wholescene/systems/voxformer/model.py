@@ -19,6 +19,7 @@ from wholescene.labels import UNKNOWN
 from wholescene.losses import VoxelSums
 from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.base import System
+from wholescene.systems.halves import target_of
 from wholescene.systems.voxformer.completion import VoxelCompletion
 from wholescene.systems.voxformer.config import VoxFormerConfig
 from wholescene.systems.voxformer.lift import QueryLift
@@ -90,11 +91,9 @@ class VoxFormer(System):
         Raises:
             InputError: a batch without targets.
         """
-        if 1 not in batch.targets:
-            raise InputError(f"frames {', '.join(batch.names)} have no target labels, so there is nothing to compute losses with")
-        config, terms = self.config, {}
+        config, target, terms = self.config, target_of(batch), {}
         if prediction.logits is not None:
-            sums = VoxelSums.of(prediction.logits, batch.targets[1])
+            sums = VoxelSums.of(prediction.logits, target)
             weights = torch.tensor(config.weights_of_classes(), device=prediction.logits.device)
             terms["cross_entropy"] = losses.cross_entropy(sums, weights, config.cross_entropy_over)
             terms["semantic_affinity"] = losses.semantic_affinity(sums)
