@@ -305,7 +305,7 @@ class Supplied(Dataset[Frame]):
 
 
 @pytest.mark.slow  # half a minute each: volumes of 256 x 256 x 32
-@pytest.mark.parametrize("name", [name for name in recipes.names() if name.endswith(("-kitti", "-small"))])
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name.endswith(("-kitti", "street-small"))])
 def test_full_size_recipes_take_a_step_at_size_tiny(name: str, tmp_path: Path) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from fake_semantic_kitti import write_fake_semantic_kitti
