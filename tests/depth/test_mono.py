@@ -121,3 +121,19 @@ def test_networks_without_a_scale_and_folders_without_one_are_refused(tmp_path: 
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no depth network of transformers in .*empty"):
         MetricNetwork(str(tmp_path / "empty"))(frame(56, 56))
+
+
+def test_damaged_weights_are_refused_and_what_they_lack_is_not_made_up(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    for content in (b"no weights", whole[:2000]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="no depth network"):
+            MetricNetwork(str(tmp_path))(frame(56, 84))
+    path.write_bytes(whole)
+    safetensors = pytest.importorskip("safetensors.torch")
+    held = safetensors.load_file(path)
+    safetensors.save_file({n: v for n, v in held.items() if not n.startswith("head.")}, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks 6 of the weights .*head\.conv1\.bias"):
+        MetricNetwork(str(tmp_path))(frame(56, 84))

@@ -51,8 +51,8 @@ class MetricNetwork:
     def _model(self) -> Any:
         transformers = require("transformers", extra="depth")
         try:
-            model = transformers.AutoModelForDepthEstimation.from_pretrained(self.weights)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            model, told = transformers.AutoModelForDepthEstimation.from_pretrained(self.weights, output_loading_info=True)
+        except Exception as error:  # the library and those below it raise many kinds for damaged files; all mean the same here
             raise InputError(
                 f"no depth network of transformers in {self.weights!r} ({_first_line(error)}); expected a folder that save_pretrained wrote, "
                 "or a hub name"
@@ -63,6 +63,9 @@ class MetricNetwork:
                 f"the depth network {self.weights} ({kind}) gives depth without a scale, not metres; take a metric one, such as ZoeDepth or "
                 "the metric form of Depth Anything V2"
             )
+        if told["missing_keys"]:  # the library fills them at random
+            lacking = sorted(told["missing_keys"])
+            raise InputError(f"{self.weights} lacks {len(lacking)} of the weights of its depth network, first {lacking[0]}; fetch it again, whole")
         return model.eval().to(self.device)
 
     @cached_property
