@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from small_frames import GRID, batch, frame
+from wholescene import recipes
 from wholescene.checkpoints import native
 from wholescene.errors import InputError
 from wholescene.structures import Batch
@@ -164,9 +165,19 @@ def test_the_true_depth_is_wished_for_where_a_head_of_refinement_learns_it() -> 
 
 
 @pytest.mark.parametrize(("name", "stage"), [("voxformer", "proposals"), ("cgformer", "depth")])
-def test_a_stage_without_a_volume_has_nothing_to_refine(name: str, stage: str) -> None:
-    with pytest.raises(InputError, match=r"makes no volume in this configuration .* leave out refine"):
-        create(name, config_class(name).preset("clean", "tiny", grid=GRID, stage=stage, refine="mrn"))  # type: ignore[attr-defined]
+def test_a_stage_without_a_volume_is_built_without_refinement(name: str, stage: str) -> None:
+    """So one field refines a recipe whose first stage completes nothing yet."""
+    system = create(name, config_class(name).preset("clean", "tiny", grid=GRID, stage=stage, refine="mrn"))  # type: ignore[attr-defined]
+    assert not hasattr(system, "refine")
+    assert not system.completes
+
+
+def test_one_field_refines_every_recipe_that_has_stages() -> None:
+    for name in ("voxformer-semantic-kitti", "cgformer-semantic-kitti"):
+        stages = recipes.stages_of(recipes.load(name, {"system.size": "tiny", "system.fields.refine": "mrn"}))
+        built = [create(stage.system.name, stage.system.config()) for stage in stages]
+        assert [hasattr(system, "refine") for system in built] == [system.completes for system in built]
+        assert built[-1].completes
 
 
 def test_a_file_of_a_refined_system_loads_as_one(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class System(nn.Module):
     @property
     def completes(self) -> bool:
         """Whether this configuration makes a volume; False for a stage of training that ends before it."""
-        return True
+        return self.config.completes
 
     def forward(self, batch: Batch) -> Prediction:
         """Logits (B, K, X, Y, Z) on the batch's grid, and what the losses want. A stage of training without a volume overrides it."""

@@ -51,7 +51,8 @@ class SystemConfig:
         activation_checkpointing: recompute activations in the backward pass instead of keeping them.
         lift: the system whose 2D half takes the place of the own one.
         completion: the system whose 3D half does.
-        refine: masked recurrent refinement of what the system completes: its settings, "mrn" for the usual ones, None for none.
+        refine: masked recurrent refinement of what the system completes: its settings, "mrn" for the usual ones, None for none. A stage of training
+            that ends before completion has no use for it.
         joint_fields: which fields hold the width of the lifted volume and how many times coarser its grid is, for the exchange of halves.
     """
 
@@ -69,9 +70,14 @@ class SystemConfig:
     refine: Literal["mrn"] | Refine | None = None
 
     @property
+    def completes(self) -> bool:
+        """Whether a system of this configuration makes a volume; False for a stage of training that ends before it."""
+        return True
+
+    @property
     def refinement(self) -> Refine | None:
-        """The settings of refinement; None without."""
-        return Refine() if self.refine == "mrn" else self.refine
+        """The settings of refinement; None without, and in a stage of training that makes nothing to refine."""
+        return None if not self.completes else Refine() if self.refine == "mrn" else self.refine
 
     @property
     def label_set(self) -> LabelSet:

@@ -101,6 +101,11 @@ class GeometryConfig(SystemConfig):
     unlabelled_points: Literal["skipped", "empty"] = "skipped"
 
     @property
+    def completes(self) -> bool:
+        """Not stage "depth"."""
+        return self.stage == "completion"
+
+    @property
     def lifted_shape(self) -> tuple[int, int, int]:
         """(X, Y, Z) voxels of the volume's grid."""
         x, y, z = (n // self.lift_factor for n in self.grid.shape)

@@ -36,11 +36,6 @@ class CGFormer(System):
         """Raw inputs that only the losses want: the segmentation head learns from points, whatever the depth loss weighs."""
         return super().supervision | (frozenset() if self.completes or not self.config.segmentation else frozenset({"points"}))
 
-    @property
-    def completes(self) -> bool:
-        """Not stage "depth"."""
-        return self.config.stage == "completion"
-
     def forward(self, batch: Batch) -> Prediction:
         """Logits (B, K, X, Y, Z), none in stage "depth"; `extras` holds `depth_distribution` (B, bins, h, w), and in that stage `point_logits`
         (B, K, H, W) of the pictures, padded to multiples of 32 pixels."""

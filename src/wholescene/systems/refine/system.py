@@ -35,15 +35,11 @@ class Refining(System):
     def __init__(self, config: SystemConfig) -> None:
         """
         Raises:
-            InputError: what the system itself refuses, a stage of training that makes no volume, or joints that cannot be refined.
+            InputError: what the system itself refuses, or joints that cannot be refined.
         """
         choice = config.refinement
         assert choice is not None
         super().__init__(config)
-        if not self.completes:
-            raise InputError(
-                f"{self.name} makes no volume in this configuration (a stage before completion), so there is nothing to refine; leave out refine"
-            )
         self.frozen = choice.coarse == "frozen"
         if self.frozen:
             self.requires_grad_(False)

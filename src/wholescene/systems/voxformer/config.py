@@ -70,6 +70,11 @@ class VoxFormerConfig(SystemConfig):
     align_corners: bool = False
 
     @property
+    def completes(self) -> bool:
+        """Not stage "proposals"."""
+        return self.stage != "proposals"
+
+    @property
     def lifted_shape(self) -> tuple[int, int, int]:
         """(X, Y, Z) voxels of the volume's grid."""
         x, y, z = (n // self.lift_factor for n in self.grid.shape)

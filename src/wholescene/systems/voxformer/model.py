@@ -55,11 +55,6 @@ class VoxFormer(System):
         """The source of the voxels that stage 1 corrects."""
         return frozenset({self.config.source})
 
-    @property
-    def completes(self) -> bool:
-        """Not stage "proposals"."""
-        return self.config.stage != "proposals"
-
     def forward(self, batch: Batch) -> Prediction:
         """Logits (B, K, X, Y, Z), none in stage "proposals"; `extras` holds `proposals` (B, x, y, z) bool on the coarser grid, and where stage 1 made
         them its `proposal_logits` (B, 2, x, y, z)."""
