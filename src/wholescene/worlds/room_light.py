@@ -13,7 +13,7 @@ from wholescene.camera import Camera
 from wholescene.worlds.casting import Caster, Hits
 from wholescene.worlds.room_shell import Pane
 from wholescene.worlds.room_things import Lamp
-from wholescene.worlds.shading import develop, evened, openness, paint, pixel_rays
+from wholescene.worlds.shading import averaged, depth_map, develop, evened, openness, paint, pixel_rays
 from wholescene.worlds.solids import Body
 
 Array = NDArray[Any]
@@ -154,11 +154,4 @@ def render(
     leaving[shining] = glow[shining, None] * albedo[shining] + 0.15 * leaving[shining]
     radiance = np.zeros((height * width, 3), np.float32)
     radiance[hits.ray] = leaving
-    radiance = np.minimum(radiance, 4.0).reshape(camera.height, across, camera.width, across, 3).mean(axis=(1, 3))
-    depth = np.zeros(camera.height * camera.width, np.float32)
-    if across == 1:
-        depth[hits.ray] = hits.t
-    else:
-        found = caster.distances(camera.position, pixel_rays(camera).reshape(-1, 3))
-        depth = np.where(np.isfinite(found), found, 0).astype(np.float32)
-    return develop(response, radiance, rng), depth.reshape(camera.height, camera.width), hits
+    return develop(response, averaged(radiance, camera, across), rng), depth_map(caster, camera, hits, across), hits

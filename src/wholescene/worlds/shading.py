@@ -254,6 +254,26 @@ def pixel_rays(camera: Camera, across: int = 1) -> Array:
     return (plane.T @ camera.T_cam_world[:3, :3]).reshape(*u.shape, 3).astype(np.float32)
 
 
+def averaged(radiance: Array, camera: Camera, across: int) -> Array:
+    """Light (H * across * W * across, 3) of the rays of a pixel, averaged to (H, W, 3); no ray counts more than four times full white."""
+    return np.minimum(radiance, 4.0).reshape(camera.height, across, camera.width, across, 3).mean(axis=(1, 3))
+
+
+def depth_map(caster: Caster, camera: Camera, hits: Hits, across: int) -> Array:
+    """(H, W) float32 metres along the optical axis through pixel centres, 0 where nothing is met.
+
+    Args:
+        hits: of the picture's rays, `across` along each side of a pixel; they say the depth where every pixel has one ray, through its centre.
+    """
+    depth = np.zeros(camera.height * camera.width, np.float32)
+    if across == 1:
+        depth[hits.ray] = hits.t
+    else:
+        found = caster.distances(camera.position, pixel_rays(camera).reshape(-1, 3))
+        depth = np.where(np.isfinite(found), found, 0).astype(np.float32)
+    return depth.reshape(camera.height, camera.width)
+
+
 def render(
     caster: Caster, bodies: Sequence[Body], camera: Camera, light: Light, rng: np.random.Generator, across: int = 1
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], Hits]:
@@ -288,11 +308,4 @@ def render(
     missed[hits.ray] = False
     radiance[hits.ray] = leaving
     radiance[missed] = sky(light, unit[missed])
-    radiance = np.minimum(radiance, 4.0).reshape(camera.height, across, camera.width, across, 3).mean(axis=(1, 3))
-    depth = np.zeros(camera.height * camera.width, np.float32)
-    if across == 1:
-        depth[hits.ray] = hits.t
-    else:
-        found = caster.distances(camera.position, pixel_rays(camera).reshape(-1, 3))
-        depth = np.where(np.isfinite(found), found, 0).astype(np.float32)
-    return develop(light, radiance, rng), depth.reshape(camera.height, camera.width), hits
+    return develop(light, averaged(radiance, camera, across), rng), depth_map(caster, camera, hits, across), hits
