@@ -19,6 +19,18 @@ SIZES = ("full", "small", "tiny")
 
 S = TypeVar("S", bound="SystemConfig")
 
+# Rooms as MonoScene meets them (its section 4, and its released code), and all that follow it: the fields of any system's config.
+NYUV2: dict[str, Any] = {
+    "labels": "nyuv2",
+    "grid": GridPlacement((60, 36, 60), (0.08, 0.08, 0.08), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"),
+    "preparation": Preparation(fit="none"),
+    "camera_height_m": 1.2,
+    "camera_pitch_deg": 10.0,
+    "class_weights": (0.05,) + (1.0,) * 11,
+}
+# The same box, height last: Occ-ScanNet's.
+OCCSCANNET_GRID = GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2")
+
 
 @dataclass(frozen=True)
 class HalfChoice:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wholescene.errors import InputError, unknown_name
-from wholescene.grid import GridPlacement
-from wholescene.systems.config import check_preset
+from wholescene.systems.config import OCCSCANNET_GRID, check_preset
 from wholescene.systems.monoscene.config import INDOORS, ContextConfig
 
 SETTINGS = ("nyuv2", "occscannet")
@@ -90,7 +89,7 @@ class GAMonoSSCConfig(ContextConfig):
             raise unknown_name("setting of GA-MonoSSC", setting, SETTINGS)
         config = cls(**INDOORS)
         if setting == "occscannet":
-            config = replace(config, grid=GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2"))
+            config = replace(config, grid=OCCSCANNET_GRID)
         if size != "full":
             config = replace(config, **_SIZES[size])
         return replace(config, **fields)

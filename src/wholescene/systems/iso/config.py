@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wholescene.errors import unknown_name
-from wholescene.grid import GridPlacement
-from wholescene.systems.config import check_preset
+from wholescene.systems.config import OCCSCANNET_GRID, check_preset
 from wholescene.systems.monoscene.config import INDOORS, MonoSceneConfig
 
 SETTINGS = ("nyuv2", "occscannet")
@@ -62,7 +61,7 @@ class ISOConfig(MonoSceneConfig):
             raise unknown_name("setting of ISO", setting, SETTINGS)
         config = cls(**INDOORS, relation_epsilon=1e-5)
         if setting == "occscannet":
-            config = replace(config, grid=GridPlacement((60, 60, 36), (0.08, 0.08, 0.08), "xyz", (0.0, 0.0, -0.05), None, "nyuv2"))
+            config = replace(config, grid=OCCSCANNET_GRID)
         if conventions != "clean":
             config = replace(config, **_RELEASED, rounding="released-nyuv2" if setting == "nyuv2" else "released-kitti")
         if size != "full":

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wholescene.errors import InputError, unknown_name
-from wholescene.grid import GridPlacement
 from wholescene.preparation import Preparation
-from wholescene.systems.config import SystemConfig, check_preset
+from wholescene.systems.config import NYUV2, SystemConfig, check_preset
 from wholescene.systems.refine.config import Refine
 
 SETTINGS = ("semantic-kitti", "nyuv2")
@@ -83,12 +82,7 @@ class MonoMRNConfig(SystemConfig):
 
 def _indoors() -> MonoMRNConfig:
     return MonoMRNConfig(
-        labels="nyuv2",
-        grid=GridPlacement((60, 36, 60), (0.08, 0.08, 0.08), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"),
-        preparation=Preparation(fit="none"),
-        camera_height_m=1.2,
-        camera_pitch_deg=10.0,
-        class_weights=(0.05,) + (1.0,) * 11,
+        **NYUV2,
         features=128,
         lift_factor=1,
         depth_range=(0.0, 10.0),

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wholescene.errors import unknown_name
-from wholescene.grid import GridPlacement
 from wholescene.preparation import Preparation
-from wholescene.systems.config import SystemConfig, check_preset
+from wholescene.systems.config import NYUV2, SystemConfig, check_preset
 
 SETTINGS = ("semantic-kitti", "nyuv2")
 
@@ -81,18 +80,8 @@ class MonoSceneConfig(ContextConfig):
         return replace(config, **fields)
 
 
-# NYUv2's grid, classes and widths, which ISO shares.
-INDOORS: dict[str, Any] = {
-    "labels": "nyuv2",
-    "grid": GridPlacement((60, 36, 60), (0.08, 0.08, 0.08), "xzy", (0.0, 0.0, -0.05), None, "nyuv2"),
-    "preparation": Preparation(fit="none"),
-    "camera_height_m": 1.2,
-    "camera_pitch_deg": 10.0,
-    "class_weights": (0.05,) + (1.0,) * 11,
-    "features": 200,
-    "lift_factor": 1,
-    "head_width": 200,
-}
+# NYUv2, and the widths there, which ISO and GA-MonoSSC share.
+INDOORS: dict[str, Any] = {**NYUV2, "features": 200, "lift_factor": 1, "head_width": 200}
 
 # `small` is what the package carries (at most 15 MB as float16); `tiny` keeps every mechanism and runs in seconds.
 _SIZES: dict[str, dict[str, Any]] = {
