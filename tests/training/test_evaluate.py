@@ -9,13 +9,17 @@ import pytest
 import torch
 from dial import GRID, Forged, recipe
 
+from wholescene.data.disturb import DISTURBANCES, DisturbedFrames
+from wholescene.data.with_depth import WithDepth
+from wholescene.depth.sources import depth_source
 from wholescene.errors import InputError
 from wholescene.geometry.visibility import visibility
 from wholescene.metrics import Counts
 from wholescene.structures import Frame
 from wholescene.systems import create
 from wholescene.training.baselines import EverythingEmpty, MostFrequent, VisibleFromPerfectDepth
-from wholescene.training.evaluate import Evaluation, evaluate
+from wholescene.training.data import Remembered
+from wholescene.training.evaluate import Evaluation, dataset_name, evaluate
 
 
 def _truth(frame: Frame) -> np.ndarray:
@@ -76,6 +80,12 @@ def test_provenance_says_protocol_rule_data_weights_machine_and_date() -> None:
     what = {"protocol", "rule for absent classes", "dataset", "data revision", "part", "frames"}
     assert what | {"system", "weights", "hardware", "software", "date"} <= found.provenance.keys()
     assert all(found.provenance.values())
+
+
+def test_the_dataset_that_is_named_is_not_what_was_put_around_it() -> None:
+    noise = DISTURBANCES["noise"]
+    dataset = DisturbedFrames(Remembered(WithDepth(Forged(1), depth_source("truth"))), noise, 0.1)
+    assert dataset_name(dataset) == "Forged"
 
 
 def test_the_table_names_rule_and_splits() -> None:

@@ -47,7 +47,6 @@ def score_specially(
     numbers = anytime.parse_steps(steps) if steps is not None else None
     if figure is not None and (disturb is None or figure.suffix.lower() not in PICTURE_SUFFIXES):
         raise InputError(f"cannot draw {figure}: --figure draws disturbed scores on a picture; give --disturb, and a name in {PICTURE_SUFFIXES}")
-    about = {"dataset": type(dataset).__name__, **about}
     kept = Remembered(dataset)  # every frame is scored many times
     if len(spread(len(dataset), limit)) > 500:
         kept = dataset  # type: ignore[assignment]  # too many to remember

@@ -155,7 +155,7 @@ def summed_up(counts: SplitCounts, system: System | Complete, dataset: Dataset, 
     provenance = {
         "protocol": str(getattr(dataset, "protocol", "") or PROTOCOL),
         "rule for absent classes": rule,
-        "dataset": type(dataset).__name__,
+        "dataset": dataset_name(dataset),
         "data revision": str(getattr(dataset, "revision", "") or "not stated"),
         "frames": f"{counts['all'].frames} of {len(dataset)}",
         "system": said_halves(learnt.name, learnt.config) if learnt else str(getattr(system, "name", getattr(system, "__name__", "a function"))),
@@ -166,6 +166,12 @@ def summed_up(counts: SplitCounts, system: System | Complete, dataset: Dataset, 
         **about,
     }
     return Evaluation({split: part.compute(rule) for split, part in counts.parts.items()}, dataset.labels, provenance)
+
+
+def dataset_name(dataset: Any) -> str:
+    """The class of a dataset; of one around another (with depth from a source, remembered, disturbed) that of the one inside."""
+    inside = getattr(dataset, "frames", None)
+    return dataset_name(inside) if hasattr(inside, "names") else type(dataset).__name__
 
 
 def count(
