@@ -8,6 +8,7 @@ import torch
 from tiny_symphonies import SIZE, config, frame, system
 from wholescene.data.collate import collate
 from wholescene.errors import InputError
+from wholescene.systems.config import HalfChoice
 from wholescene.systems.symphonies.looking import look_of
 from wholescene.systems.symphonies.sight import look
 
@@ -45,3 +46,5 @@ def test_what_cannot_be_shown_is_refused() -> None:
         look_of(system(), batch, 12)
     with pytest.raises(InputError, match="without instance queries"):
         look_of(system(attentions=("scene-self",)), batch, 0)
+    with pytest.raises(InputError, match="another 3D half"):
+        look_of(system(completion=HalfChoice("monoscene"), height_factor=1), batch, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wholescene.errors import InputError
 from wholescene.structures import Batch
+from wholescene.systems.symphonies.completion import InstanceCompletion
 from wholescene.systems.symphonies.decoder import SymphoniesDecoderLayer
 from wholescene.systems.symphonies.model import Symphonies
 from wholescene.systems.symphonies.sight import look
@@ -58,8 +59,8 @@ def look_of(system: Symphonies, batch: Batch, query: int, layer: int = 0) -> Ins
         InputError: no such query or layer, or a configuration without them.
     """
     config = system.config
-    if not config.has_instances:
-        raise InputError("this Symphonies was built without instance queries, so nothing can be shown of them")
+    if not config.has_instances or not isinstance(system.half_3d, InstanceCompletion):
+        raise InputError("this Symphonies was built without instance queries or with another 3D half, so nothing can be shown of them")
     if not 0 <= query < config.queries or not 0 <= layer < config.layers:
         raise InputError(f"no query {query} in layer {layer}; it has queries 0 to {config.queries - 1} and layers 0 to {config.layers - 1}")
     caught: dict[str, tuple[Any, ...]] = {}
