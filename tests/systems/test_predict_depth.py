@@ -54,6 +54,28 @@ def test_a_source_is_asked_only_where_no_depth_is_given(system: System) -> None:
         system.predict(PICTURE, LENS, right=PICTURE)  # the right camera stands where the left one does
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("depth", np.ones((10, 10)), r"depth is float64 of shape \(10, 10\); expected numbers of shape \(64, 96\)"),
+        ("depth", np.ones((128, 192)), r"\(128, 192\)"),
+        ("depth", np.ones((64, 96, 1)), r"\(64, 96, 1\)"),
+        ("depth", "street.npy", "<U10"),
+        ("points", np.ones(3), r"\(N, 3\)"),
+        ("occupancy", np.ones((4, 4, 4), bool), r"\(16, 16, 8\)"),
+    ],
+)
+def test_what_is_given_beside_the_picture_must_fit_it(system: System, name: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        system.predict(PICTURE, LENS, **{name: value})
+
+
+def test_depth_may_be_of_any_kind_of_number(system: System) -> None:
+    whole = np.full(PICTURE.shape[:2], 6)
+    assert np.array_equal(system.predict(PICTURE, LENS, depth=whole).labels, system.predict(PICTURE, LENS, depth=whole.astype(np.float32)).labels)
+    assert np.array_equal(system.predict(PICTURE, LENS, depth=whole.tolist()).labels, system.predict(PICTURE, LENS, depth=whole).labels)
+
+
 def test_the_right_camera_goes_where_the_left_one_goes(system: System) -> None:
     frame = system.frame_of(PICTURE, LENS, right=PICTURE, baseline_m=0.5)
     left, right = (frame.views[n].camera for n in ("main", "right"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -137,9 +138,7 @@ class System(nn.Module):
             frame = self.frame_of(picture_or_frame, camera, right=right, baseline_m=baseline_m, grid=grid)
         given = {"depth": depth, "points": points, "occupancy": occupancy}
         frame = _with_inputs(frame, {k: v for k, v in given.items() if v is not None})
-        if "depth" in self.needs and frame.depth is None and self.depth_source is not None:
-            frame = with_depth(frame, self.depth_source)
-        self._check_needs(frame)
+        frame = self.supplied(frame)
         share = share_in_view(frame)
         fitted = prepare(frame, self.config.preparation)
         was_training = self.training
@@ -184,6 +183,17 @@ class System(nn.Module):
         elif right is not None:
             views["right"] = View(read_picture(right).array, camera if baseline_m is None else camera.beside(baseline_m))
         return Frame(read.name, views, grid)
+
+    def supplied(self, frame: Frame) -> Frame:
+        """The frame with depth from the weights' own source where it is needed and not there.
+
+        Raises:
+            InputError: an input that is missing even so.
+        """
+        if "depth" in self.needs and frame.depth is None and self.depth_source is not None:
+            frame = with_depth(frame, self.depth_source)
+        self._check_needs(frame)
+        return frame
 
     def _check_needs(self, frame: Frame) -> None:
         held = {"right": "right" in frame.views, "past": any(n.startswith("past") for n in frame.views)}
@@ -258,9 +268,23 @@ def _other_readings(camera: Camera, grid: VoxelGrid) -> str:
 
 
 def _with_inputs(frame: Frame, given: dict[str, Any]) -> Frame:
-    from dataclasses import replace
+    """The frame with what `predict` was given beside the picture.
 
-    return replace(frame, **given) if given else frame
+    Raises:
+        InputError: no array of numbers, or one of another shape than the picture or the grid.
+    """
+    width, height = frame.main.camera.size
+    shapes: dict[str, tuple[int, ...]] = {"depth": (height, width), "occupancy": frame.grid.shape}
+    kinds = {"depth": np.float32, "points": np.float32, "occupancy": np.bool_}
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        array = np.asarray(value)
+        fits = array.shape == shapes[name] if name in shapes else array.ndim == 2 and array.shape[1] >= 3
+        if not fits or array.dtype.kind not in "bfiu":
+            said = str(shapes[name]) if name in shapes else "(N, 3) or wider"
+            raise InputError(f"{frame.name}: {name} is {array.dtype} of shape {array.shape}; expected numbers of shape {said}")
+        found[name] = array.astype(kinds[name], copy=False)
+    return replace(frame, **found) if found else frame
 
 
 def normalise(pictures: Tensor, preparation: Preparation) -> Tensor:
