@@ -60,8 +60,8 @@ class Sight:
         return found.scatter_(1, flat, torch.ones_like(flat, dtype=torch.bool))[:, :-1]
 
     def voxels_of_points(self, points: Tensor) -> Tensor:
-        """(B, Q, 3) int64, the voxel behind each point (B, Q, 2) of the pictures (0 and 1 are their edges); what lies outside is put at the wall, and a
-        point whose pixel has no depth at the camera."""
+        """(B, Q, 3) int64, the voxel behind each point (B, Q, 2) of the pictures (0 and 1 are their edges); what lies outside is put at the wall,
+        and a point whose pixel has no depth at the camera."""
         assert self.voxels is not None
         column, row = (torch.minimum((points * self.sizes).floor(), self.sizes - 1)).long().unbind(-1)
         width = self.voxels.shape[2]
