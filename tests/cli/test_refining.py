@@ -76,11 +76,25 @@ def test_growth_draws_a_column_a_step(run: Run, picture: Path, depth: Path, refi
     assert len(ran.out.splitlines()) >= 4
 
 
+def test_growth_takes_depth_from_a_source(run: Run, picture: Path, depth: Path, refined_weights: Path, undrawn: None) -> None:
+    folder = Path("maps")
+    folder.mkdir()
+    (folder / f"{picture.stem}.npy").write_bytes(depth.read_bytes())
+    ran = run("growth", picture, "--weights", refined_weights, "--depth-source", f"files:{folder}@m", "--steps", 1, "--out", "g.png")
+    assert ran.code == 0, ran.err
+    assert Image.open("g.png").width == 2 * 460
+
+
 def test_growth_refuses_weights_that_do_not_refine_and_no_picture(run: Run, picture: Path, tiny_weights: Path) -> None:
     ran = run("growth", picture, "--weights", tiny_weights)
     assert (ran.code, "shows no refinement" in ran.err) == (2, True)
     ran = run("growth", "--weights", tiny_weights)
     assert (ran.code, "--street SEED" in ran.err) == (2, True)
+    for words, said in ((("--steps", 1000), "from 1 to 20"), (("--steps", 0), "from 1 to 20")):
+        ran = run("growth", picture, "--weights", tiny_weights, *words)
+        assert (ran.code, said in ran.err) == (2, True), ran.err
+    ran = run("growth", "--street", 1, "--depth", picture, "--weights", tiny_weights)
+    assert (ran.code, "its own grid and depth" in ran.err) == (2, True), ran.err
 
 
 def test_evaluate_by_steps_prints_scores_share_time_and_memory(run: Run, refined_weights: Path, forged_streets: None) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from wholescene.structures import Frame
     from wholescene.systems.base import System
 
+_MOST_STEPS = 20
+
 
 def growth(
     picture: Annotated[Path | None, shown("PICTURE")] = None,
@@ -27,6 +29,7 @@ def growth(
     grid: Annotated[str | None, shown("X,Y,Z@M[:x,y,z]")] = None,
     depth: File | None = None,
     depth_unit: Annotated[str | None, shown("U")] = None,
+    depth_source: Annotated[str | None, shown("S")] = None,
     device: Annotated[str, shown("D")] = "cpu",
     out: File | None = None,
 ) -> None:
@@ -42,10 +45,11 @@ def growth(
         weights: of a system that refines: a name from `wholescene weights`, or a file.
         street: number of a procedural street to take instead of a picture (extra `worlds`).
         setting: of that street: full, half or mini.
-        steps: so many refinement steps.
+        steps: so many refinement steps, at most 20.
         grid: as for `wholescene predict`.
         depth: depth map of the picture, for systems that need one.
         depth_unit: what its numbers mean.
+        depth_source: or where depth comes from, as for `wholescene predict`.
         device: cpu, cuda, cuda:1 or mps.
         out: picture to write; by default NAME-growth.png in the current folder.
     """
@@ -56,11 +60,15 @@ def growth(
 
     if (picture is None) == (street is None):
         raise InputError("give a picture, or --street SEED for a procedural one, and not both")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise InputError(f"--steps {steps} cannot be drawn side by side; give a number from 1 to {_MOST_STEPS}")
+    if street is not None and (grid, depth, depth_source) != (None, None, None):
+        raise InputError("a procedural street has its own grid and depth; leave --grid, --depth and --depth-source out, or give a picture")
     target = out if out is not None else Path(f"{picture.stem if picture is not None else f'street-{street}'}-growth.png")
     if target.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"cannot write {target}: it is a picture; let its name end in {', '.join(PICTURE_SUFFIXES)}")
     check_device(device)
-    given = Given(lens, grid, depth, depth_unit, depth_source=None, right=None, points=None, precision="float32", steps=steps)
+    given = Given(lens, grid, depth, depth_unit, depth_source, right=None, points=None, precision="float32", steps=steps)
     given.check(1)
     system = load(weights, device)
     given.check_for(system)

@@ -23,7 +23,7 @@ def stages_of(system: System, frame: Frame, steps: int) -> list[tuple[Scene, NDA
     """
     if not isinstance(system, Refining) or steps < 1:
         raise InputError(f"{system.name} with {steps} steps shows no refinement; take weights of a system with refine: mrn, and at least one step")
-    system._check_needs(frame)
+    frame = system.supplied(frame)
     share = share_in_view(frame)
     system.eval()
     with torch.inference_mode(), system.taking(steps, keep=True):
