@@ -314,6 +314,10 @@ def test_row_20_and_21_say_the_same_when_converting(run: Run, cases: Path) -> No
     assert "Git LFS pointer" in run("convert", cases / "C02_lfs_pointer.ckpt", "o", "--system", "monoscene").sentence
 
 
+def test_converting_asks_for_the_setting_where_there_is_no_usual_one(run: Run, cases: Path) -> None:
+    assert "--setting: nyuv2 or occscannet" in run("convert", cases / "C02_lfs_pointer.ckpt", "o", "--system", "iso").sentence
+
+
 def test_row_21_a_pointer_instead_of_weights(run: Run, street: Path, cases: Path) -> None:
     sentence = run("predict", street, "--weights", cases / "C02_lfs_pointer.ckpt").sentence
     assert "Git LFS pointer" in sentence

@@ -294,6 +294,7 @@ def test_the_demo_with_weights_for_another_grid_says_what_to_do(run: Run, tiny_w
     assert "--seed" in run("demo", "--weights", tiny_weights).sentence
     assert "the room in the package has (60, 60, 36) voxels of nyuv2" in run("demo", "--room", "--weights", tiny_weights).sentence
     assert "--room" in run("demo", "--room", "--seed", 1, "--weights", tiny_weights).sentence
+    assert "the room in the package" in run("demo", "--room", "--weights", "monoscene-street-small").sentence  # named, so not replaced
 
 
 # ---- view and export -------------------------------------------------------------------------------------------------------------

@@ -66,6 +66,19 @@ def table_of(system: str, setting: str) -> NameTable:
     return TABLES[system][setting]
 
 
+def usual_setting(system: str) -> str:
+    """What released weights are taken to be for where nobody says it: SemanticKITTI.
+
+    Raises:
+        InputError: an unknown system, or one whose authors released none for it.
+    """
+    if system not in TABLES:
+        raise unknown_name("system with released weights", system, TABLES)
+    if "semantic-kitti" not in TABLES[system]:
+        raise InputError(f"which dataset are these weights of {system} for? give --setting: {' or '.join(sorted(TABLES[system]))}")
+    return "semantic-kitti"
+
+
 def convert(path: str | Path, system: str, setting: str = "semantic-kitti") -> Conversion:
     """A system from the file that its authors released.
 

@@ -28,7 +28,7 @@ def demo(
     seed: Annotated[int | None, shown("N")] = None,
     room: Switch = False,
     out: Folder = Path("demo"),
-    weights: Annotated[str, shown("NAME|FILE")] = DEFAULT_WEIGHTS,
+    weights: Annotated[str | None, shown("NAME|FILE")] = None,
 ) -> None:
     """Complete a street, or a room, that the weights have never seen.
 
@@ -44,7 +44,7 @@ def demo(
         seed: make another one, 0 or more, instead of the one in the package.
         room: a room instead of a street, with the weights for rooms.
         out: folder for the results.
-        weights: a name from `wholescene weights`, or a file; with --room monoscene-room-small.
+        weights: a name from `wholescene weights`, or a file; without it monoscene-street-small, with --room monoscene-room-small.
     """
     from PIL import Image
 
@@ -58,7 +58,7 @@ def demo(
     from wholescene.weights import load
 
     world = _WORLDS["room" if room else "street"]
-    system = load(ROOM_WEIGHTS if room and weights == DEFAULT_WEIGHTS else weights)
+    system = load(weights if weights is not None else ROOM_WEIGHTS if room else DEFAULT_WEIGHTS)
     frame = world.bundled(system.config) if seed is None else world.made(seed, system.config)
     scene = replace(system.predict(frame), name=frame.name)
     truth = Scene(frame.targets[1], frame.grid, scene.label_set, camera=frame.main.camera, picture=frame.main.picture, name=scene.name)

@@ -44,7 +44,7 @@ def info(
     *,
     conventions: Literal["clean", "exact", "paper"] = "clean",
     size: Literal["full", "small", "tiny"] = "full",
-    setting: Annotated[str, shown("NAME")] = "",
+    setting: Annotated[str, shown("NAME", show_default=False)] = "",
 ) -> None:
     """Say how large a system is, before it runs.
 
@@ -80,7 +80,7 @@ def convert(
     /,
     *,
     system: Annotated[str | None, shown("NAME")] = None,
-    setting: Annotated[str, shown("NAME")] = "semantic-kitti",
+    setting: Annotated[str | None, shown("NAME")] = None,
     weights: Annotated[str | None, shown("NAME")] = None,
     back: Switch = False,
 ) -> None:
@@ -96,7 +96,7 @@ def convert(
         file: the file as its authors released it; with --back one of ours.
         out: the file to write.
         system: a name from `wholescene systems`.
-        setting: the dataset that the weights are for.
+        setting: the dataset that the weights are for; without it semantic-kitti.
         weights: instead of system and setting, a name from `wholescene weights`.
         back: from ours to the released names and layouts.
     """
@@ -107,11 +107,14 @@ def convert(
         return
     if system is None and weights is None:
         raise InputError("whose weights are these? give --system NAME (and --setting), or --weights NAME (`wholescene weights` lists them)")
-    about = card(weights) if weights is not None else WEIGHTS.get(f"{system}-{setting}")
-    if weights is not None and about is not None:
-        system, setting = about.system, about.name.removeprefix(f"{about.system}-")
-    from wholescene.checkpoints.converting import convert_file
+    from wholescene.checkpoints.converting import convert_file, usual_setting
 
+    named = card(weights) if weights is not None else None
+    if named is not None:
+        system, setting = named.system, named.name.removeprefix(f"{named.system}-")
+    else:
+        setting = setting or usual_setting(system or "")
+    about = named or WEIGHTS.get(f"{system}-{setting}")
     kept = ("name", "trained_on", "licence", "source", "published", "note")
     said = convert_file(file, out, system or "", setting, {k: getattr(about, k) for k in kept} if about is not None else None)
     facts([*(("note", sentence) for sentence in said), ("wrote", out)])
