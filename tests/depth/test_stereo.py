@@ -135,3 +135,9 @@ def test_real_pairs_agree_with_lidar(real_pictures: Path) -> None:
     assert max(one.bad for one in scores) < 0.08
     assert min(one.density for one in scores) > 0.6
     assert max(one.median for one in scores) < 0.025
+
+
+def test_a_reach_beyond_all_pictures_is_the_longest_one_that_is_searched() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (24, 48, 3), dtype=np.uint8)
+    longest, endless = (match(picture, np.roll(picture, -3, 1), reach)[0] for reach in (512.0, np.inf))
+    assert np.array_equal(longest, endless)

@@ -110,7 +110,7 @@ def match(left: NDArray[np.uint8], right: NDArray[np.uint8], reach: float, agree
         MissingExtraError: OpenCV is not installed.
     """
     cv2 = require("cv2", extra="stereo")
-    count = int(np.clip(-(-reach // _STEP), 1, _MOST_DISPARITIES // _STEP)) * _STEP
+    count = max(1, int(-(-min(reach, _MOST_DISPARITIES) // _STEP))) * _STEP
     matcher = cv2.StereoSGBM_create(
         minDisparity=0, numDisparities=count, blockSize=_BLOCK, P1=8 * _BLOCK**2, P2=32 * _BLOCK**2, disp12MaxDiff=-1, preFilterCap=31,
         uniquenessRatio=5, speckleWindowSize=100, speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
