@@ -17,7 +17,7 @@ from wholescene.cli import app
 from wholescene.recipes import names
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("index.md", "predict.md", "conventions.md", "commands.md", "depth.md", "refinement.md")
+PAGES = ("../README.md", "index.md", "predict.md", "conventions.md", "commands.md", "depth.md", "refinement.md", "rooms.md")
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "```python" in (DOCS / p).read_text()])
@@ -28,6 +28,7 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(weights, "load", lambda name, *more: load(tiny_weights if str(name) in weights.WEIGHTS else name, *more))
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (640, 480), (90, 110, 90)).save("photo.jpg")
+    Image.new("RGB", (1241, 376), (90, 110, 90)).save("street.png")
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
         exec(compile(block, page, "exec"), names)
@@ -35,9 +36,9 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("page", [*PAGES, "training.md", "scale_out.md"])
 def test_the_commands_of_a_page_parse(page: str) -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    blocks = re.findall(r"```(?:sh|console|text)\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.removeprefix("$ "), comments=True)
         if words[:1] == ["wholescene"]:
             app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
