@@ -7,8 +7,6 @@ from typing import Literal
 
 from wholescene.errors import InputError
 
-Role = Literal["train", "val", "test"]
-
 
 @dataclass(frozen=True)
 class Augmentation:
