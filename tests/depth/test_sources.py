@@ -88,6 +88,7 @@ def test_a_folder_may_have_an_at_in_its_name(tmp_path: Path) -> None:
         ("stereo:-1", "metres above zero"),
         ("truth:0", "nothing behind a colon"),
         ("mono", "needs weights"),
+        ("iso", "needs weights: iso:FILE"),
     ],
 )
 def test_a_source_that_means_nothing_is_refused_with_what_would(text: str, said: str) -> None:
@@ -108,8 +109,8 @@ def test_what_lies_nowhere_or_fits_no_picture_is_named(tmp_path: Path) -> None:
 
 
 def test_listing_the_sources_imports_neither_torch_nor_opencv() -> None:
-    assert set(SOURCES) == {"files", "stereo", "mono", "truth"}
-    assert said_sources("files") == "stereo[:NEAREST_M], mono:WEIGHTS, truth"
+    assert set(SOURCES) == {"files", "stereo", "mono", "iso", "truth"}
+    assert said_sources("files") == "stereo[:NEAREST_M], mono:WEIGHTS, iso:FILE, truth"
     code = (
         "import sys; from wholescene.depth.sources import depth_source; depth_source('stereo'); sys.exit(bool({'torch', 'cv2'} & set(sys.modules)))"
     )

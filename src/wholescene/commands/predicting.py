@@ -55,7 +55,7 @@ def predict(
         depth: depth map of the picture, for systems that need one.
         depth_unit: what its numbers mean; a unit is never guessed.
         depth_source: where depth comes from if no map is given: stereo (of the right picture), mono:WEIGHTS (a metric depth network),
-            files:FOLDER[@UNIT].
+            iso:FILE (that of ISO's weights), files:FOLDER[@UNIT].
         right: the right picture of a rectified stereo pair.
         baseline: metres between the two cameras of the pair.
         right_camera: instead, the right picture's own camera, as for --camera (KITTI: calib.txt:P3).

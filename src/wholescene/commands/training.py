@@ -109,7 +109,8 @@ def evaluate(
         recipe: a recipe's name or file; its dataset is scored on.
         weights: a name from `wholescene weights`, or a file.
         root: the dataset's folder, where the recipe does not say it.
-        depth_source: where depth comes from, instead of what the recipe says: stereo, files:FOLDER[@UNIT], mono:WEIGHTS or truth.
+        depth_source: where depth comes from, instead of what the recipe says: stereo, files:FOLDER[@UNIT], mono:WEIGHTS, iso:FILE
+            or truth.
         limit: at most this many frames, spread evenly.
         part: which part of the dataset.
         device: cpu, cuda, cuda:1 or mps.

@@ -49,8 +49,8 @@ class DataConfig:
         stride: take frames whose number is a multiple of it; None: five in KITTI's own sequences, every frame of any other recording.
         revision: of the volumes on disk: "v1.1" or "v1.0" (SemanticKITTI).
         exclude: frames to leave out, by name ("03/000125"), e.g. those in which the check found nothing known.
-        depth: where depth comes from for a system that needs it: "stereo", "files:FOLDER[@UNIT]", "mono:WEIGHTS" or "truth"; empty: the dataset's
-            own, where it has one.
+        depth: where depth comes from for a system that needs it: "stereo", "files:FOLDER[@UNIT]", "mono:WEIGHTS", "iso:FILE" or "truth"; empty:
+            the dataset's own, where it has one.
         depth_cache: folder in which depth that was made is kept; None: it is made anew each time.
         augment: how training frames are varied.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import Any
 
@@ -39,13 +40,7 @@ class MetricNetwork:
     @cached_property
     def fingerprint(self) -> str:
         """Of the weights: a folder may hold others tomorrow."""
-        import hashlib
-
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1)[:64].double().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self._model)
 
     @cached_property
     def _model(self) -> Any:
@@ -99,6 +94,15 @@ class MetricNetwork:
         metres = larger[rows : rows + height, columns : columns + width].cpu().numpy()
         valid = np.isfinite(metres) & (metres > 0)
         return np.where(valid, metres, np.float32(0)), valid
+
+
+def fingerprint_of(network: Any) -> str:
+    """Names, shapes and first numbers of a network's weights, in 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1)[:64].double().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _surrounds(height: int, width: int) -> tuple[int, int]:

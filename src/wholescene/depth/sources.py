@@ -1,6 +1,6 @@
 """Where depth comes from: one protocol, one table of names.
 
-    source = depth_source("stereo")            # or "files:FOLDER@kitti", "mono:WEIGHTS", "truth"
+    source = depth_source("stereo")            # or "files:FOLDER@kitti", "mono:WEIGHTS", "iso:FILE", "truth"
     metres, valid = source(frame)
     frame = with_depth(frame, source)
 
@@ -9,6 +9,7 @@ A source looks at a frame as it was recorded, before it is fitted for a network.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,12 @@ def _mono(argument: str) -> DepthSource:
     return MetricNetwork(argument)
 
 
+def _iso(argument: str) -> DepthSource:
+    # by name, as the table of systems does: the network is part of a system, which this package knows nothing of
+    found: DepthSource = importlib.import_module("wholescene.checkpoints.iso_depth").ISODepth(argument)
+    return found
+
+
 def _truth(argument: str) -> DepthSource:
     if argument:
         raise InputError(f"the depth source truth takes nothing behind a colon; found {argument!r}")
@@ -107,13 +114,14 @@ SOURCES = {
         SourceRow("files", "FOLDER[@UNIT]", "depth or disparity maps that lie in a folder, one a frame", _files),
         SourceRow("stereo", "[NEAREST_M]", "semi-global matching of a rectified pair, with a check from right to left (extra stereo)", _stereo),
         SourceRow("mono", "WEIGHTS", "a metric depth network, by folder or hub name (extra depth)", _mono),
+        SourceRow("iso", "FILE", "the metric depth network (for rooms) that converted weights of ISO hold", _iso),
         SourceRow("truth", "", "what the frame itself knows (procedural worlds, depth cameras)", _truth),
     )
 }
 
 
 def depth_source(text: str) -> DepthSource:
-    """The source that a user or a recipe names: "stereo", "files:FOLDER@kitti", "mono:WEIGHTS", "truth".
+    """The source that a user or a recipe names: "stereo", "files:FOLDER@kitti", "mono:WEIGHTS", "iso:FILE", "truth".
 
     Raises:
         InputError: an unknown source (the nearest is named), or an argument that it cannot use.
