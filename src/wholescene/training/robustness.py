@@ -114,7 +114,7 @@ def robustness(
 
     Args:
         system: on the device to use.
-        dataset: frames with targets; best one that remembers them, for each is used many times.
+        dataset: frames with targets; best one that remembers them, for each is used many times. Their depth is that of the clean picture.
         disturbances: of `data.disturb.suite`; those of depth are left out for a system that eats none.
         steps: numbers of refinement steps to compare; (None,) for a system as it is.
         seed: of all random numbers.
