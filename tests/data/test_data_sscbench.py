@@ -109,6 +109,18 @@ def test_the_check_tells_a_trimmed_split_missing_poses_and_a_shift_in_height(tmp
     assert "no image_01/data_rect folder" in said
 
 
+def test_drives_of_no_split_are_checked_too_and_a_choice_that_would_be_dropped_is_refused(tmp_path: Path) -> None:
+    root = write_fake_sscbench(tmp_path, {"my_street": 1, "0042": 0}, right=False)
+    folder = root / "data_2d_raw" / DRIVE.format("my_street") / "voxels"
+    assert "own: my_street" in str(check(root, "sscbench-kitti-360"))
+    (folder / "000000.label").write_bytes(b"cut off")
+    report = check(root, "sscbench-kitti-360")
+    assert report.unusable == (f"{DRIVE.format('my_street')}/000000",)
+    assert "no volume in the voxels folder" in str(report)
+    with pytest.raises(InputError, match="leave them out"):
+        check(root, "sscbench-kitti-360", sequences=["my_street"])
+
+
 def test_the_later_download_is_recognised_by_its_count() -> None:
     from wholescene.data.check_sscbench import _judge_count
     from wholescene.data.report import Findings

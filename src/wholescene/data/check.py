@@ -34,7 +34,7 @@ def check(
     Args:
         root: as `SemanticKITTI` takes it.
         dataset: the layout: "sscbench-kitti-360", "nyuv2", "occscannet", or "semantic-kitti", which also stands for an own recording in it.
-        sequences: names; all that are there by default.
+        sequences: names; all that are there by default. For "semantic-kitti" alone, as is `stride`.
         stride: as `SemanticKITTI` takes it.
         most_frames: open at most that many frames of each sequence, evenly spread; None: all.
         progress: called with the sequence, how many of its frames are done, and how many it has.
@@ -43,12 +43,15 @@ def check(
         A report; its `unusable` frames are those that a dataset should be told to exclude.
 
     Raises:
-        InputError: no volumes at the root (it names the nearest folder that has some), an unknown dataset or sequence.
+        InputError: no volumes at the root (it names the nearest folder that has some), an unknown dataset or sequence, or a
+            choice of sequences or a stride where there is none.
     """
     if dataset not in DATASETS:
         raise unknown_name("dataset to check", dataset, DATASETS)
     if most_frames is not None and most_frames < 1:
         raise InputError(f"at most {most_frames} frames of a sequence would open none; give a positive number")
+    if dataset != "semantic-kitti" and (sequences is not None or stride is not None):
+        raise InputError(f"sequences and stride choose what of semantic-kitti is checked; {dataset} is checked whole, so leave them out")
     if dataset == "sscbench-kitti-360":
         from wholescene.data.check_sscbench import check_sscbench
 

@@ -59,6 +59,11 @@ def check_sscbench(root: str | Path, most_frames: int | None = None, progress: P
             _open(listing, counted, findings, most_frames, progress)
         tallies.append((split, f"{frames:,}", f"{STATED[split]:,}", f"{DOWNLOADED[split]:,}"))
         _judge_count(split, frames, all(d in there for d in drives), findings)
+    for drive in sorted(set(there).difference(*SPLITS.values())):
+        listing = list_frames(folder / folder_of(drive), STRIDE)
+        tallies.append((f"own: {drive}", f"{len(listing.frames):,}", "-", "-"))
+        _check_drive(listing, findings)
+        _open(listing, counted, findings, most_frames, progress)
     _judge_height(counted, findings)
     tables = (
         Table("Frames with volumes", ("split", "frames", "stated", "later download"), tuple(tallies)),
@@ -80,6 +85,8 @@ def _judge_count(split: str, frames: int, whole: bool, findings: Findings) -> No
 
 def _check_drive(listing: Listing, findings: Findings) -> None:
     """Files by name: pictures, volumes, poses."""
+    if not listing.frames:
+        findings.add("error", f"no volume in the voxels folder has a number on the stride of {STRIDE} ({SOURCE})", listing.name)
     for frame in listing.frames:
         name = f"{listing.name}/{frame}"
         if listing.picture(frame, LEFT) is None:
