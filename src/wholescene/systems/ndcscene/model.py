@@ -1,7 +1,7 @@
 """NDC-Scene (Yao et al., ICCV 2023): the whole scene from one picture, lifted in normalised device coordinates.
 
-With conventions `exact`, released weights give the released logits. Compared with them are the whole system of the outdoor setting (SemanticKITTI), and the
-losses, relations and frustums of both settings; the indoor network (NYUv2) is built by the same names and shapes.
+With conventions `exact`, released weights give the released logits. Compared with them are the whole system of the outdoor setting (SemanticKITTI),
+and the losses, relations and frustums of both settings; the indoor network (NYUv2) is built by the same names and shapes.
 """
 
 from __future__ import annotations

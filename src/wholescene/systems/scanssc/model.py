@@ -1,7 +1,7 @@
 """ScanSSC (Bae, Ha and Kim, CVPR 2025): near voxels, which are seen well, are what distant ones look back at, along each axis.
 
-With conventions `exact`, released weights give the released logits; compared in the setting of SemanticKITTI, from which KITTI-360's differs by pictures and
-classes alone.
+With conventions `exact`, released weights give the released logits; compared in the setting of SemanticKITTI, from which KITTI-360's differs by
+pictures and classes alone.
 """
 
 from __future__ import annotations
