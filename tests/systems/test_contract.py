@@ -17,7 +17,7 @@ from wholescene.structures import Batch, Frame, View
 from wholescene.systems import config_class, create, list_systems
 from wholescene.systems.base import System
 
-SYSTEMS = list_systems()
+SYSTEMS = [name for name in list_systems() if name != "dial"]  # forged by the tests of training, where they are imported first
 GRID = GridPlacement((32, 32, 16), (1.6, 1.6, 0.4), lidar_corner=None)
 
 
