@@ -42,4 +42,5 @@ def test_what_cannot_be_drawn_is_refused(run: Run, files: dict[str, Path], tiny_
     ours = ("--weights", files["tiny.safetensors"])
     says(run("attention", files["street.png"], *ours).sentence, "needs depth")
     says(run("attention", files["street.png"], *ours, *depth, "--query", 12).sentence, "queries 0 to 11")
+    says(run("attention", files["street.png"], *ours, *depth, "--grid", "16,16,16@1.6,1.6,0.4:-500,0,0").sentence, "no voxel of the grid is in view")
     says(run("attention", files["street.png"], *ours, *depth, "--out", "look.txt").sentence, "look.txt", ".png")

@@ -48,6 +48,7 @@ def attention(
     from wholescene.preparation import prepare
     from wholescene.reading.pictures import read_picture
     from wholescene.structures import Frame, View
+    from wholescene.systems.base import share_in_view
     from wholescene.systems.symphonies.looking import look_of
     from wholescene.systems.symphonies.model import Symphonies
     from wholescene.view.attention import draw_attention
@@ -68,6 +69,7 @@ def attention(
     voxels = placement(grid, system.config.grid).place(camera, system.config.camera_height_m)
     frame, said = given.added_to(Frame(as_text(read.name), {"main": View(read.array, camera)}, voxels), system.needs)
     system._check_needs(frame)
+    share_in_view(frame)  # refuses a grid of which nothing is seen
     fitted = prepare(frame, system.config.preparation)
     found = look_of(system, collate([fitted]).to(system.device), query, layer)
     best = float(found.heard.max())
