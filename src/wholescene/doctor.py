@@ -20,9 +20,8 @@ EXTRAS = {
     "worlds": ("embreex",),
     "stereo": ("opencv-python-headless",),
     "depth": ("transformers",),
-    "hub": ("huggingface-hub",),
 }
-_MODULES = {"pillow": "PIL", "PyYAML": "yaml", "opencv-python-headless": "cv2", "huggingface-hub": "huggingface_hub"}
+_MODULES = {"pillow": "PIL", "PyYAML": "yaml", "opencv-python-headless": "cv2"}
 _ALSO = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
 _WITHDRAWN = {("lightning", "2.6.2"), ("lightning", "2.6.3")}  # malicious uploads; see pyproject.toml
 _FEATURES = {
