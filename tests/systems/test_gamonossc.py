@@ -191,6 +191,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ssd": {"scan": "ssd"},
     "without scans": {"scan": "none"},
     "one way": {"directions": "forward"},
+    "narrower scans": {"scan_kernel": 2, "scan_expand": 1},
     "both ways": {"directions": "both"},
     "raster": {"order": "raster"},
     "hilbert": {"order": "hilbert"},
@@ -268,7 +269,17 @@ def test_what_cannot_be_is_refused() -> None:
         system(scan="ssd", directions="both")
     with pytest.raises(InputError, match="the nearest is 'nyuv2'"):
         GAMonoSSCConfig.preset(setting="nyuv3")
-    for field in ("depth_slices", "fusion_reduction", "scan_blocks", "scan_states", "scan_head", "depth_range_m", "cell"):
+    for field in (
+        "depth_slices",
+        "fusion_reduction",
+        "scan_blocks",
+        "scan_states",
+        "scan_kernel",
+        "scan_expand",
+        "scan_head",
+        "depth_range_m",
+        "cell",
+    ):
         with pytest.raises(InputError, match=f"{field} 0; expected positive numbers"):
             config(**{field: 0})
     with pytest.raises(InputError, match="multiple of 4"):

@@ -37,7 +37,9 @@ class GAMonoSSCConfig(ContextConfig):
         directions: "alternate" (ours: every second block reads the sequence from its end, so both directions cost nothing more), "forward" (one
             way, the literal reading), or "both" (each block scans twice, with own parameters; s6 alone).
         scan_blocks: blocks a layer (ours).
-        scan_states: states a channel; scan_head: channels a head of "ssd". The former is the public package's 16.
+        scan_states, scan_kernel, scan_expand: states a channel, taps of a block's causal convolution, and its inner channels over its outer ones
+            (ours: what the public package has of the first Mamba).
+        scan_head: channels a head of "ssd" (ours).
         order: in which voxels are scanned: "frustum" (paper), or "raster", "z-order", "hilbert" to compare with.
         cell: pixels of the picture, edge of the cells that frustum order takes for rays, at the lifted grid; twice that at the second stage. Ours:
             half of what a voxel measures in the picture at the middle of the grid.
@@ -59,6 +61,8 @@ class GAMonoSSCConfig(ContextConfig):
     directions: Literal["alternate", "forward", "both"] = "alternate"
     scan_blocks: int = 2
     scan_states: int = 16
+    scan_kernel: int = 4
+    scan_expand: int = 2
     scan_head: int = 50
     order: Literal["frustum", "raster", "z-order", "hilbert"] = "frustum"
     cell: float = 8.0
@@ -66,7 +70,7 @@ class GAMonoSSCConfig(ContextConfig):
     layer_norm_start: float = 1.0
 
     def __post_init__(self) -> None:
-        counts = ("depth_slices", "fusion_reduction", "scan_blocks", "scan_states", "scan_head")
+        counts = ("depth_slices", "fusion_reduction", "scan_blocks", "scan_states", "scan_kernel", "scan_expand", "scan_head")
         wrong = [name for name in counts if getattr(self, name) < 1] + [name for name in ("depth_range_m", "cell") if not getattr(self, name) > 0]
         if wrong:
             raise InputError(f"GA-MonoSSC with {', '.join(f'{name} {getattr(self, name):g}' for name in wrong)}; expected positive numbers")

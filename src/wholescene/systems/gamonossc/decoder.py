@@ -118,13 +118,14 @@ def _block(width: int, config: GAMonoSSCConfig, reverse: bool) -> nn.Module:
     Raises:
         InputError: both directions asked of the scan that has one.
     """
+    state, kernel, expand = config.scan_states, config.scan_kernel, config.scan_expand
     if config.directions == "both":
         if config.scan != "s6":
             raise InputError(f"directions: both exists for scan: s6; with {config.scan} take alternate, which reads every second block backwards")
-        return BidirectionalMamba(width, state=config.scan_states)
+        return BidirectionalMamba(width, state=state, kernel=kernel, expand=expand)
     turned = reverse and config.directions == "alternate"
     make: dict[str, Callable[[], nn.Module]] = {
-        "s6": lambda: Mamba(width, state=config.scan_states, reverse=turned),
-        "ssd": lambda: Mamba2(width, state=config.scan_states, head=config.scan_head, reverse=turned),
+        "s6": lambda: Mamba(width, state=state, kernel=kernel, expand=expand, reverse=turned),
+        "ssd": lambda: Mamba2(width, state=state, kernel=kernel, expand=expand, head=config.scan_head, reverse=turned),
     }
     return make[config.scan]()
