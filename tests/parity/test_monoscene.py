@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from watching import with_classes
 
 from cases import Case, check, find_cases
 from wholescene.camera import Camera
@@ -114,26 +115,17 @@ def config_of(setting: str, shapes: dict[str, tuple[int, ...]], grid: VoxelGrid)
     """The exact preset with every size that the shapes say."""
     net = "net_3d_decoder"
     head, first = ("ssc_head", "process_l1") if setting == "semantic-kitti" else ("ssc_head_1_4", "process_1_4")
-    counted = shapes[f"{net}.{head}.conv_classes.bias"][0]
-
-    class Sized(MonoSceneConfig):
-        """Its classes are the file's, whatever the label set says."""
-
-        @property
-        def classes(self) -> int:
-            return counted
-
+    classes = shapes[f"{net}.{head}.conv_classes.bias"][0]
     exact = MonoSceneConfig.preset("exact", "full", setting)
     placement = replace(exact.grid, shape=grid.shape, voxel_size=grid.voxel_size)
-    fields = {name: getattr(exact, name) for name in exact.__dataclass_fields__}
-    fields |= {
+    sizes = {
         "grid": placement,
         "features": shapes[f"{net}.{first}.0.main.0.conv1.weight"][1],
         "head_width": shapes[f"{net}.{head}.conv0.weight"][0],
         "relations": sum(n.startswith(f"{net}.CP_mega_voxels.context_prior_logits.") and n.endswith("bias") for n in shapes),
         "decoder_width": shapes["net_rgb.decoder.conv2.bias"][0],
     }
-    return Sized(**fields)
+    return with_classes(replace(exact, **sizes), classes)
 
 
 def frame_of(case: Case, setting: str) -> Frame:

@@ -74,11 +74,16 @@ C = TypeVar("C", bound=SystemConfig)
 
 
 def counted(config: C, case: Case, last: str) -> C:
-    """The config with as many classes as the case's file has rows in the tensor whose name ends with `last`, whatever the label set says."""
+    """The config with as many classes as the case's file has rows in the tensor whose name ends with `last`."""
     rows = next(shape[0] for name, shape, _ in forge.read_keys(case.folder / "keys.tsv") if name.endswith(last))
-    if rows == config.classes:
+    return with_classes(config, rows)
+
+
+def with_classes(config: C, classes: int) -> C:
+    """The config with so many classes, whatever its label set says."""
+    if classes == config.classes:
         return config
-    kind = type(type(config).__name__, (type(config),), {"classes": property(lambda self: rows)})
+    kind = type(type(config).__name__, (type(config),), {"classes": property(lambda self: classes)})
     sized: C = kind(**{f.name: getattr(config, f.name) for f in fields(config)})
     return sized
 
