@@ -116,7 +116,7 @@ def occ_record(scene: str, frame: str, number: int) -> dict[str, object]:
     pose = np.eye(4)
     pose[:3, :3] = np.stack([(0, -1, 0), (0, 0, -1), (1, 0, 0)], axis=1)
     pose[:3, 3] = 1.0, 2.0, HEIGHT
-    there = f"/home/someone/data/posed_images/{scene}/{frame}"
+    there = f"/mnt/someone/data/posed_images/{scene}/{frame}"
     return {
         "img": f"{there}.jpg",
         "depth_gt": f"{there}.png",

@@ -83,7 +83,7 @@ class Record:
 def rerooted(written: str, anchor: str, root: Path) -> Path:
     """A path that was written on another disk, under this root: what follows the folder `anchor` in it, else its last two parts.
 
-    >>> rerooted("/home/someone/data/posed_images/scene0000_00/00000.jpg", "posed_images", Path("here")).as_posix()
+    >>> rerooted("/mnt/someone/data/posed_images/scene0000_00/00000.jpg", "posed_images", Path("here")).as_posix()
     'here/posed_images/scene0000_00/00000.jpg'
     """
     parts = PurePosixPath("/" + written.replace("\\", "/").lstrip("/")).parts[1:]  # without the root, which would lead back to that disk's
