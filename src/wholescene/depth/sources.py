@@ -135,7 +135,7 @@ def depth_source(text: str) -> DepthSource:
 def said_sources(*without: str) -> str:
     """The table in one line, for messages.
 
-    >>> said_sources("files", "mono", "truth")
+    >>> said_sources("files", "iso", "mono", "truth")
     'stereo[:NEAREST_M]'
     """
     return ", ".join(row.name + _said_argument(row.argument) for row in SOURCES.values() if row.name not in without)
