@@ -10,7 +10,7 @@ from dial import Forged, recipe
 
 from wholescene import recipes
 from wholescene.errors import InputError
-from wholescene.recipes import Budget
+from wholescene.recipes import Budget, Recipe
 from wholescene.structures import Frame
 from wholescene.training import study as studies
 from wholescene.training.run import Trained, train
@@ -67,6 +67,30 @@ def test_a_stopped_study_goes_on_and_trains_nothing_twice(tmp_path: Path, base: 
     again = study(base, tmp_path / "out", datasets={"train": Refusing(4), "val": Forged(3, 100)})
     assert again.table() == whole
     assert Refusing.asked == 2 * 3 * 2  # two runs of three steps of two frames
+
+
+def test_runs_side_by_side_are_the_same_as_one_after_another(tmp_path: Path, base: Study) -> None:
+    serial = study(base, tmp_path / "serial", datasets=_datasets()).table()
+    lines: list[str] = []
+    assert study(base, tmp_path / "parallel", datasets=_datasets(), jobs=3, say=lines.append).table() == serial
+    assert sum(line.endswith("to go") for line in lines) == 4
+    assert (tmp_path / "parallel" / "fast" / "seed-4" / "final.safetensors").exists()
+
+
+def _failing(made: Recipe, out: Path, *args: Any, **more: Any) -> Trained:
+    if made.name.endswith("fast") and made.seed == 3:
+        raise InputError("the loss is not finite")
+    return train(made, out, *args, **more)
+
+
+def test_a_run_that_fails_ends_no_other_one(tmp_path: Path, base: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "train", _failing)
+    with pytest.raises(InputError, match="not finite"):
+        study(base, tmp_path / "out", datasets=_datasets(), jobs=2)
+    kept = studies.Results(tmp_path / "out" / studies.RESULTS)
+    assert len(kept.kept) == 3
+    with pytest.raises(InputError, match="positive"):
+        study(base, tmp_path / "out", datasets=_datasets(), jobs=0)
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path: Path, base: Study) -> None:

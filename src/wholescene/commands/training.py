@@ -165,18 +165,20 @@ def study(
     /,
     *,
     out: Folder | None = None,
+    jobs: Annotated[int, shown("N")] = 1,
     list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
 ) -> None:
     """Train variants of a recipe and compare them.
 
-    Every variant is trained at the same budget with each seed, one after another, and the table says whether a difference is larger than
-    its spread. A study that was stopped goes on when it is started again on the same folder.
+    Every variant is trained at the same budget with each seed, and the table says whether a difference is larger than its spread. A study
+    that was stopped goes on when it is started again on the same folder.
 
     Try: wholescene study monoscene-context-prior --out runs/context-prior
 
     Args:
         file: a name from --list, or a .yaml file.
         out: folder of the study; runs/STUDY by default.
+        jobs: train so many runs at a time, each on one core.
         list_: list the studies of the package.
     """
     require("lightning", "train")
@@ -189,7 +191,7 @@ def study(
     if file is None:
         raise InputError("which study? `wholescene study --list` lists those of the package; an own one is a .yaml file")
     found = studies.load(file)
-    outcome = studies.study(found, out if out is not None else Path("runs") / found.name, say=print)
+    outcome = studies.study(found, out if out is not None else Path("runs") / found.name, jobs=jobs, say=print)
     header, *rows = outcome.table()
     table(header, rows)
     facts(outcome.provenance().items())

@@ -29,6 +29,7 @@ from wholescene.recipes import Budget, Recipe
 from wholescene.recipes.reading import read_yaml
 from wholescene.systems import create
 from wholescene.training.evaluate import Evaluation
+from wholescene.training.jobs import side_by_side
 from wholescene.training.run import Datasets, Say, Trained, open_datasets, train
 
 _FOLDER = Path(recipes.__file__).parent / "studies"
@@ -171,8 +172,8 @@ def load(name_or_path: str | Path) -> Study:
     return found
 
 
-def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datasets | None = None, say: Say | None = None) -> Outcome:
-    """Train every variant with every seed, one after another; called again on the same folder it goes on where it was stopped.
+def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datasets | None = None, jobs: int = 1, say: Say | None = None) -> Outcome:
+    """Train every variant with every seed; called again on the same folder it goes on where it was stopped.
 
     Seeds come first, then variants, so that a study that is stopped early has compared all variants with the seeds it got to.
 
@@ -181,22 +182,28 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
         out: its folder; each run has one in it, `VARIANT/seed-N`, and `results.json` holds what the finished ones scored. That file alone,
             copied into another folder, is enough to go on elsewhere.
         datasets: train and val, instead of the recipe's.
+        jobs: runs at a time, each on one core; see `jobs.side_by_side`.
         say: called with lines to print.
 
     Raises:
-        InputError: as `load` and `train`; a folder that holds another study's run under the same name.
+        InputError: as `load` and `train`; a folder that holds another study's run under the same name; no positive number of jobs.
     """
+    if jobs < 1:
+        raise InputError(f"{jobs} runs at a time make no study; give a positive number")
     found = name_or_path if isinstance(name_or_path, Study) else load(name_or_path)
     speak: Say = say or (lambda line: None)
     shared, results = _Shared(datasets, speak), Results(Path(out) / RESULTS)
-    for seed in found.seeds:
-        for variant in found.variants:
-            recipe, folder = found.recipe_of(variant, seed), Path(out) / variant / f"seed-{seed}"
-            if results.of(recipe) is not None:
-                continue
-            _check_same(recipe, folder)
-            speak(f"{variant}, seed {seed}")
-            results.add(recipe, train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
+    todo = [(found.recipe_of(variant, seed), Path(out) / variant / f"seed-{seed}") for seed in found.seeds for variant in found.variants]
+    todo = [(recipe, folder) for recipe, folder in todo if results.of(recipe) is None]
+    for recipe, folder in todo:
+        _check_same(recipe, folder)
+    if jobs > 1:
+        for recipe, trained in side_by_side(todo, shared.of, jobs, speak, train):
+            results.add(recipe, trained)
+        return results.outcome(found)
+    for recipe, folder in todo:
+        speak(f"{folder.parent.name}, seed {recipe.seed}")
+        results.add(recipe, train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
     return results.outcome(found)
 
 
