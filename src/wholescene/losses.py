@@ -143,7 +143,8 @@ def geometric_affinity(sums: VoxelSums, epsilon: float = 0.0) -> Tensor:
 
 
 def frustum_proportion(sums: VoxelSums, over: Literal["batch", "samples"] = "batch") -> Tensor:
-    """Kullback-Leibler divergence of the predicted from the true class shares of each frustum (MonoScene, section 3.4, equation 6).
+    """The frustum proportion loss: Kullback-Leibler divergence of the predicted from the true class shares of each frustum (MonoScene, section 3.4,
+    equation 6).
 
     Args:
         sums: of the volume, made with frustums.
@@ -164,7 +165,7 @@ def frustum_proportion(sums: VoxelSums, over: Literal["batch", "samples"] = "bat
 
 
 def relation(logits: Tensor, targets: Tensor, epsilon: float = 0.0) -> Tensor:
-    """Multi-label cross-entropy of the voxel to mega-voxel relations (MonoScene, section 3.3, equation 3).
+    """The context relation loss: multi-label cross-entropy of the voxel to mega-voxel relations (MonoScene, section 3.3, equation 3).
 
     Each relation's examples weigh (number of zeros) / (number of ones) over the batch. Unknown voxels count as zeros, as in released code.
 

@@ -1,4 +1,4 @@
-"""3D context relation prior (MonoScene, section 3.3; the 2D form is Yu et al., CVPR 2020): every voxel gathers context from mega voxels."""
+"""3D context relation prior, 3D CRP (MonoScene, section 3.3; the 2D form is Yu et al., CVPR 2020): every voxel gathers context from mega voxels."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def margin_region(length: int, order: Order, margin: float) -> Tensor:
 
 
 def scan_mask(length: int, order: Order, margin: float) -> Tensor:
-    """(length, length) bool, rows queries and columns keys: True where a position may attend to another.
+    """(length, length) bool, rows queries and columns keys: True where a position may attend to another; the near-to-far cascading mask.
 
     A position attends to itself, to those before it in the scan, to those level with it, and to the margin region.
     """
@@ -78,7 +78,7 @@ class AxisCodes(nn.Module):
 
 
 class AxisAttention(nn.Module):
-    """Multi-head self-attention of sequences under one mask; codes are added to queries and keys, not to values."""
+    """Masked self-attention of sequences (MaskedSA), with several heads and one mask; codes are added to queries and keys, not to values."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -12,8 +12,9 @@ from wholescene.ops.sparse_conv import Form, SparseConv3d
 class MaskedSparseGRU(nn.Module):
     """z, r = sigmoid(W_zr * [h, x]); q = tanh(W_q * [r h, x]); h' = (1 - z) h + z q, on the active voxels alone.
 
-    Elsewhere h' is h, bit by bit, without computation and without gradient to the weights; inactive neighbours count as zero. All three
-    convolutions of a step share one table. z multiplies the new value (the opposite of `torch.nn.GRU`); its bias begins at -1, close to keeping h.
+    z is the update gate, r the reset gate. Elsewhere h' is h, bit by bit, without computation and without gradient to the weights; inactive
+    neighbours count as zero. All three convolutions of a step share one table. z multiplies the new value (the
+    opposite of `torch.nn.GRU`); its bias begins at -1, close to keeping h.
     """
 
     def __init__(self, width: int, inputs: int, kernel: int = 3, form: Form = "auto") -> None:

@@ -1,4 +1,5 @@
-"""Scores along depth, width and height, as ScanSSC analyses them (Bae, Ha and Kim, CVPR 2025, section 3.1 and supplement E): for any system.
+"""Scores along depth, width and height, as ScanSSC analyses its distance-dependent completion imbalance (Bae, Ha and Kim, CVPR 2025, section 3.1 and
+supplement E): for any system.
 
 Bins run with the axes of the world: depth from near to far, width from right to left, height from the bottom up. One confusion matrix a bin, summed
 over frames; so every bin, quarter and half is exact whatever it is cut into afterwards.
@@ -260,7 +261,8 @@ def distant(axis: str, length: int) -> Tensor:
 
 
 def group_scores(scores: Scores, labels: LabelSet, rule: Rule) -> dict[str, float]:
-    """Mean IoU of each group of classes, and of the large and the small groups' classes together; empty where the label set has none of a group."""
+    """Group-wise mean IoU (Table E.1): of each group of classes, and of the large and the small groups' classes together; empty where the label set
+    has none of a group."""
     iou = dict(zip(labels.names[1:], zip(scores.class_iou, scores.seen, strict=True), strict=True))
     found: dict[str, float] = {}
     for size, groups in GROUPS.items():

@@ -10,7 +10,7 @@ from wholescene.layers.slabs import convolve_whole
 
 
 class OccupancyHead(nn.Module):
-    """Classes on the volume's own grid, and the logits enlarged: of the output's resolution nothing but them is held."""
+    """Semantic prediction (ScanSSC): classes on the volume's own grid, and the logits enlarged; nothing else of the output's resolution is held."""
 
     def __init__(self, width: int, inner: int, classes: int, factor: int) -> None:
         """

@@ -49,7 +49,7 @@ class GeometryDepthNet(nn.Module):
 
 
 class GeometryLift(Half2D):
-    """Encoder, depth net, lift and splat, voxel queries."""
+    """Encoder, depth net, lift and splat, voxel queries: what ScanSSC calls its viewing transformation (its section 3.2)."""
 
     gives: ClassVar[frozenset[str]] = frozenset({"depth_distribution", "proposals"})
 

@@ -19,7 +19,7 @@ STAGES = 2
 
 
 class FrustumMambaLayer(nn.Module):
-    """S = FReorder(V); S' = the Mamba blocks of S; LN(Composit(S')) + V. Each block is s + Mamba(LN(s))."""
+    """The Frustum Mamba Layer: S = FReorder(V); S' = the Mamba blocks of S; LN(Composit(S')) + V. Each block is s + Mamba(LN(s))."""
 
     def __init__(self, width: int, config: GAMonoSSCConfig) -> None:
         super().__init__()

@@ -47,7 +47,7 @@ class Trace:
 
 
 class MaskedRecurrentNetwork(nn.Module):
-    """Lifted and Completed to Completed, as often as asked; weights are shared by the steps.
+    """Lifted and Completed to Completed, as often as asked (multi-step iterative refinement); weights are shared by the steps.
 
     Attributes:
         steps: taken where a call does not say.

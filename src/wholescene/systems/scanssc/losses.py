@@ -50,7 +50,7 @@ def runs(length: int, order: Order) -> tuple[Run, ...]:
 
 
 def scan_loss(logits: Tensor, targets: Tensor, axis: int, order: Order, *, count_unknown: bool = False) -> Tensor:
-    """The Scan Loss along one axis (equations 7 and 8).
+    """The Scan Loss along one axis: cross-entropy of cumulatively averaged logits (equations 7 and 8).
 
     At each voxel, logits and one-hot classes are averaged over all voxels from the beginning of its run to itself; the loss is the mean of the
     cross-entropies between the two. Memory beside the gradient does not grow with the volume.

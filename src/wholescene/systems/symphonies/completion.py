@@ -26,7 +26,7 @@ _MAP_STRIDES = (4, 8, 16)
 
 
 class SerialAttentions(nn.Module):
-    """The decoder layers, and the ASPP after one of them; `slab` slices of it at a time in eval."""
+    """The Symphonies Decoder Layers, and atrous spatial pyramid pooling (ASPP) after one of them; `slab` slices of it at a time in eval."""
 
     slab = 16
 

@@ -91,7 +91,8 @@ class ScenePositions(nn.Module):
 
 
 class DepthRectifiedVoxelProposal(nn.Module):
-    """One learned query a voxel; those that depth proposes look at the picture around their own pixel (section 3.2)."""
+    """The Depth-Rectified Voxel Proposal Layer (section 3.2): one learned query a voxel; those on the implicit surface, which depth proposes, look at
+    the picture around their own pixel (equation 4)."""
 
     def __init__(self, config: SymphoniesConfig) -> None:
         super().__init__()
