@@ -282,6 +282,16 @@ def test_any_grid_that_the_strides_divide_is_completed(shape: tuple[int, int, in
         system(grid=replace(GRID, shape=(shape[0] + 2, *shape[1:])))
 
 
+def test_the_necks_norms_follow_ten_times_slower_than_the_encoders_unless_told_otherwise() -> None:
+    for fields, followed in (({}, 0.01), ({"neck_momentum": 0.1}, 0.1)):
+        model = system(**fields).train()
+        picture = torch.randn(2, 3, 64, 96)
+        maps = model.half_2d.encoder.trunk(picture)[:-1]
+        model.half_2d.encoder(picture)
+        conv, norm, _ = model.half_2d.encoder.neck.blocks[0]
+        torch.testing.assert_close(norm.running_mean, followed * conv(maps[0]).mean((0, 2, 3)), rtol=1e-3, atol=1e-5)
+
+
 def test_folded_norms_leave_the_numbers() -> None:
     model = system("exact")
     random = torch.Generator().manual_seed(1)

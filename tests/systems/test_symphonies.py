@@ -93,6 +93,21 @@ def test_the_point_behind_an_instance_is_the_voxel_of_its_pixel_moved_to_the_wal
     assert ((found >= 0) & (found < torch.tensor([8, 8, 4]))).all()
 
 
+@pytest.mark.parametrize("conventions", CONVENTIONS)
+def test_an_instance_on_a_pixel_without_depth_hears_nothing_of_the_scene_and_as_released_what_is_at_the_camera(conventions: str) -> None:
+    model, one = system(conventions), frame()
+    column, row = (model.half_2d.instances.places() * torch.tensor(SIZE)).floor().long().unbind(1)
+    blank = one.depth.copy()
+    blank[row, column] = 0
+    blind = replace(one, depth=blank)
+    before = {name: logits_of(model, f) for name, f in (("seen", one), ("blind", blind))}
+    layer = model.half_3d.volume_net.layers[0].instance_scene
+    with torch.no_grad():
+        layer.attention.output_proj.bias.add_(3)
+    assert not torch.equal(logits_of(model, one), before["seen"])
+    assert torch.equal(logits_of(model, blind), before["blind"]) == (conventions == "clean")
+
+
 @pytest.mark.parametrize("kind", ["volume", "squeezed"])
 @pytest.mark.parametrize("up", [1, 2])
 def test_a_voxel_that_looks_at_its_own_seat_reads_itself(kind: Any, up: int) -> None:

@@ -40,6 +40,14 @@ def test_heads_that_look_one_way_read_that_way_from_the_querys_point(layer: int)
     torch.testing.assert_close(torch.as_tensor(found.voxels), (at + torch.tensor([1.5, 0.5, 0.5])).expand(4, 3), rtol=1e-4, atol=1e-3)
 
 
+def test_only_the_query_whose_pixel_has_no_depth_reads_nothing_of_the_scene() -> None:
+    model, one = system(), frame()
+    column, row = (model.half_2d.instances.places()[5] * torch.tensor(SIZE)).floor().long().tolist()
+    one.depth[row, column] = 0
+    batch = collate([one])
+    assert [len(look_of(model, batch, query).voxels) for query in (4, 5, 6)] == [4, 0, 4]
+
+
 def test_what_cannot_be_shown_is_refused() -> None:
     batch = collate([frame()])
     with pytest.raises(InputError, match="queries 0 to 11 and layers 0 to 1"):

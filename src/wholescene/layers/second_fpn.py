@@ -11,24 +11,25 @@ from torch import Tensor, nn
 class SECONDFPN(nn.Module):
     """Every map through a convolution or transposed convolution whose kernel is its stride, batch norm and ReLU; then all channels together."""
 
-    def __init__(self, widths: Sequence[int], strides: Sequence[int], out: int, stride: int) -> None:
+    def __init__(self, widths: Sequence[int], strides: Sequence[int], out: int, stride: int, *, momentum: float = 0.01) -> None:
         """
         Args:
             widths: channels of the maps.
             strides: picture pixels per cell of each.
             out: channels that each gives.
             stride: of the result; each map's stride is a multiple or a divisor of it.
+            momentum: of the batch norms.
         """
         super().__init__()
         self.width = out * len(widths)
-        self.blocks = nn.ModuleList(_block(width, own, out, stride) for width, own in zip(widths, strides, strict=True))
+        self.blocks = nn.ModuleList(_block(width, own, out, stride, momentum) for width, own in zip(widths, strides, strict=True))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (B, widths[i], H / strides[i], W / strides[i]) to (B, width, H / stride, W / stride)."""
         return torch.cat([block(m) for block, m in zip(self.blocks, maps, strict=True)], 1)
 
 
-def _block(width: int, own: int, out: int, stride: int) -> nn.Sequential:
+def _block(width: int, own: int, out: int, stride: int, momentum: float) -> nn.Sequential:
     conv: nn.Module
     if own < stride:
         factor = stride // own
@@ -36,4 +37,4 @@ def _block(width: int, own: int, out: int, stride: int) -> nn.Sequential:
     else:
         factor = own // stride
         conv = nn.ConvTranspose2d(width, out, factor, factor, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out, eps=1e-3, momentum=0.01), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, nn.BatchNorm2d(out, eps=1e-3, momentum=momentum), nn.ReLU(inplace=True))

@@ -29,6 +29,7 @@ class GeometryConfig(SystemConfig):
         encoder: EfficientNet variant, all five maps from stride 4 on (released: tf_efficientnet_b7).
         encoder_drop_path: share of the encoder's residual branches left out in training, for the last block; it grows linearly (released: 0.2).
         neck_width: channels that the neck makes of each of the five maps, all at stride 8 (released: 128).
+        neck_momentum: of the neck's batch norms (released: 0.01): their statistics follow over a hundred steps, those of all other norms over ten.
         features: channels of context, queries and volume.
         depth_bins, depth_near, depth_step: of the depth distribution; number (a multiple of 4), middle of the first in metres, metres a bin.
         aggregation_width: channels of the 3D network that joins both depth distributions.
@@ -69,6 +70,7 @@ class GeometryConfig(SystemConfig):
     encoder: str = "tf_efficientnet_b7"
     encoder_drop_path: float = 0.2
     neck_width: int = 128
+    neck_momentum: float = 0.01
     features: int = 128
     depth_bins: int = 112
     depth_near: float = 2.0

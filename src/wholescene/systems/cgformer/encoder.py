@@ -21,7 +21,7 @@ class PictureEncoder(nn.Module):
         super().__init__()
         self.trunk = EfficientNet(config.encoder, _TAPS, drop_path=config.encoder_drop_path, activation_checkpointing=config.activation_checkpointing)
         self.head_norm = nn.BatchNorm2d(self.trunk.widths[-1], eps=1e-3)
-        self.neck = SECONDFPN(self.trunk.widths, self.trunk.strides, config.neck_width, STRIDE)
+        self.neck = SECONDFPN(self.trunk.widths, self.trunk.strides, config.neck_width, STRIDE, momentum=config.neck_momentum)
         self.width = self.neck.width
 
     def forward(self, picture: Tensor) -> Tensor:

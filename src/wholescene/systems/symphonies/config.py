@@ -44,6 +44,8 @@ class SymphoniesConfig(SystemConfig):
         frustum_divisions: tiles along each edge of the picture for it.
         voxel_rounding: in which voxel a pixel's point lies: "floor"; "released" takes half a fine voxel off first and cuts towards zero, so that
             points are assigned half a voxel too low, and what lies just outside the lower borders is drawn in.
+        unknown_pixels: an instance whose pixel has no depth stands nowhere in the scene and hears nothing of it ("skipped"); released: it stands in
+            the voxel of the "camera".
         voxel_seats: where a voxel stands for attention: at its centre ("centres", (i + 0.5) / n); "released" is i / (n - 1), up to half a voxel off.
         projection: where a voxel falls in the picture: "centre" is its own centre, not rounded; "released" is the mean of the rounded pixels of
             the `height_factor` voxels that it holds, rounded again, and it is in view if any of them is.
@@ -88,6 +90,7 @@ class SymphoniesConfig(SystemConfig):
     frustum: bool = True
     frustum_divisions: int = 8
     voxel_rounding: Literal["floor", "released"] = "floor"
+    unknown_pixels: Literal["skipped", "camera"] = "skipped"
     voxel_seats: Literal["centres", "released"] = "centres"
     projection: Literal["centre", "released"] = "centre"
     pixel_alignment: Literal["pixel", "released"] = "pixel"
@@ -200,9 +203,9 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 _RELEASED: dict[str, Any] = {
-    "frozen_norms": True, "voxel_rounding": "released", "voxel_seats": "released", "projection": "released", "pixel_alignment": "released",
-    "scene_sampling": "released", "doubled_residual": True, "normalised_keys": False, "fresh_values": False, "aspp_after": 2,
-    "positions": "released", "mirrored_scene": True, "use_offset": False,
+    "frozen_norms": True, "voxel_rounding": "released", "unknown_pixels": "camera", "voxel_seats": "released", "projection": "released",
+    "pixel_alignment": "released", "scene_sampling": "released", "doubled_residual": True, "normalised_keys": False, "fresh_values": False,
+    "aspp_after": 2, "positions": "released", "mirrored_scene": True, "use_offset": False,
 }  # fmt: skip
 
 # One query a voxel and ASPP and head at 128 channels are what Symphonies weighs; `tiny` keeps every mechanism.

@@ -29,6 +29,7 @@ class Surroundings:
         shapes: (h, w) of the maps.
         on_maps: (1, Q, L, 2) where the instances stand on the maps.
         in_scene: (1, Q, 3) shares of the scene where they stand in it; None without depth.
+        placed: (1, Q, 1) bool, those that stand somewhere in it and so listen to it; None: all.
     """
 
     in_view: Tensor
@@ -38,6 +39,7 @@ class Surroundings:
     shapes: Shapes = ()
     on_maps: Tensor | None = None
     in_scene: Tensor | None = None
+    placed: Tensor | None = None
 
 
 class SymphoniesDecoderLayer(nn.Module):
@@ -94,9 +96,11 @@ class SymphoniesDecoderLayer(nn.Module):
             instances = self.instance_image(instances, around.on_maps, projected, around.shapes)
         scene = self._in_view(scene, instances, around)
         if self.instance_scene is not None:
+            assert instances is not None
             assert around.in_scene is not None
             values = self._values(self.instance_scene, scene)
-            instances = self.instance_scene(instances, self.layout.references(around.in_scene), values, self.layout.shapes)
+            heard = self.instance_scene(instances, self.layout.references(around.in_scene), values, self.layout.shapes)
+            instances = heard if around.placed is None else torch.where(around.placed, heard, instances)
         if self.instance_self is not None:
             instances = self.instance_self(instances)
         return scene, instances
@@ -152,5 +156,6 @@ def surroundings(lifted: Lifted, sight: Sight, strides: Sequence[int], config: S
         one = sight.of(frame)
         stands = on_maps(places[None] * one.sizes - 0.5, one.sizes, strides, shapes, config.pixel_alignment)
         in_scene = None if one.voxels is None else seats_of(one.voxels_of_points(places[None]), sight.shape, config.voxel_seats)
-        found.append(Surroundings(chosen, seats, own, cells, shapes, stands, in_scene))
+        placed = None if one.known is None or config.unknown_pixels == "camera" else one.known_at(places[None])[..., None]
+        found.append(Surroundings(chosen, seats, own, cells, shapes, stands, in_scene, placed))
     return found

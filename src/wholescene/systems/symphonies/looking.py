@@ -30,7 +30,7 @@ class InstanceLook:
         pixels: (n, 2) float pixels that its heads read, on all maps.
         pixel_weights: (n,) how much each counts; they sum to the number of heads.
         voxels: (m, 3) float places that it reads in the scene, in voxels of the scene's grid (the centre of voxel i is i + 0.5); empty in the
-            last layer, and where it reads the scene squeezed into a map.
+            last layer, where it reads the scene squeezed into a map, and where its pixel has no depth and so shows it no place.
         voxel_weights: (m,) how much each counts.
         heard: (X, Y, Z) float32, how much attention each voxel of the scene pays to the query, 0 out of view; of all queries together it is 1.
         labels: (X, Y, Z) uint8, the predicted class of each voxel of the output grid.
@@ -75,7 +75,8 @@ def look_of(system: Symphonies, batch: Batch, query: int, layer: int = 0) -> Ins
         with torch.inference_mode(), spoken:
             logits = system(batch).logits
             pixels, pixel_weights = _on_picture(chosen.instance_image, caught.get("instance_image"), query, system)
-            voxels, voxel_weights = _in_scene(chosen, caught.get("instance_scene"), query)
+            placed = system.config.unknown_pixels == "camera" or _has_depth(system, batch, query)
+            voxels, voxel_weights = _in_scene(chosen, caught.get("instance_scene") if placed else None, query)
     finally:
         for handle in handles:
             handle.remove()
@@ -126,6 +127,12 @@ def _on_picture(part: Any, given: tuple[Any, ...] | None, query: int, system: Sy
     strides = torch.tensor(system.half_2d.encoder.strides, dtype=locations.dtype, device=locations.device)
     places = (locations[0, query] * cells[:, None] - 0.5) * strides[:, None, None]
     return places.reshape(-1, 2).cpu().numpy(), weights[0, query].reshape(-1).cpu().numpy()
+
+
+def _has_depth(system: Symphonies, batch: Batch, query: int) -> bool:
+    """Whether the pixel that a query belongs to has a depth."""
+    sight = look(batch, system.config)
+    return sight.known is not None and bool(sight.known_at(system.half_2d.instances.places()[None])[0, query])
 
 
 def _in_scene(layer: SymphoniesDecoderLayer, given: tuple[Any, ...] | None, query: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -63,12 +63,20 @@ class Sight:
         """(B, Q, 3) int64, the voxel behind each point (B, Q, 2) of the pictures (0 and 1 are their edges); what lies outside is put at the wall,
         and a point whose pixel has no depth at the camera."""
         assert self.voxels is not None
-        column, row = (torch.minimum((points * self.sizes).floor(), self.sizes - 1)).long().unbind(-1)
-        width = self.voxels.shape[2]
-        flat = (row * width + column)[..., None].expand(-1, -1, 3)
-        found = self.voxels.flatten(1, 2).gather(1, flat)
+        found = self.voxels.flatten(1, 2).gather(1, self._pixels_of(points)[..., None].expand(-1, -1, 3))
         last = torch.tensor(self.shape, device=found.device) - 1
         return torch.minimum(found.clamp(min=0), last)
+
+    def known_at(self, points: Tensor) -> Tensor:
+        """(B, Q) bool, whether the pixel of each point (B, Q, 2) of the pictures has a depth."""
+        assert self.known is not None
+        return self.known.flatten(1).gather(1, self._pixels_of(points))
+
+    def _pixels_of(self, points: Tensor) -> Tensor:
+        """(B, Q) int64, flat index among the padded picture's pixels."""
+        assert self.known is not None
+        column, row = (torch.minimum((points * self.sizes).floor(), self.sizes - 1)).long().unbind(-1)
+        return row * self.known.shape[2] + column
 
 
 def look(batch: Batch, config: SymphoniesConfig) -> Sight:
