@@ -47,6 +47,12 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
         assert ran.stdout.splitlines()[-1] == expected
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    ran = subprocess.run([sys.executable, "-m", "wholescene", "info", "nothing-like-it"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr[:7], ran.stdout) == (2, "error: ", "")
+    assert "__main__" not in subprocess.run([sys.executable, "-m", "wholescene", "--help"], capture_output=True, text=True, check=True).stdout
+
+
 def test_help_lists_every_command(run: Run) -> None:
     said = run("--help").out
     assert all(re.search(rf"^│ {command.split()[0]} ", said, re.MULTILINE) for command in COMMANDS)
