@@ -110,6 +110,25 @@ def test_zoedepths_surrounding_is_cut_off_again(tmp_path: Path) -> None:
     np.testing.assert_allclose(metres, np.broadcast_to(np.arange(98) + 121.0, (50, 98)), atol=1e-2)
 
 
+def test_depth_pros_inverse_depth_becomes_metres_by_the_focal_length_of_the_camera() -> None:
+    """Its processor wants torchvision from transformers 5 on, so the picture is not prepared here."""
+    source, one = MetricNetwork("depth-pro"), frame(50, 98)
+    inverse = torch.full((1, 48, 48), 0.25)
+
+    def network(**_: torch.Tensor) -> object:
+        return type("Answer", (), {"predicted_depth": inverse, "field_of_view": torch.tensor([30.0])})  # its own guess of the lens, which is wrong
+
+    network.config = type("Config", (), {"model_type": "depth_pro"})  # type: ignore[attr-defined]
+    prepared = type("Prepared", (dict,), {"to": lambda self, _: self})
+    source.__dict__ |= {"_model": network, "_processor": lambda **_: prepared()}
+    metres, valid = source(one)
+    assert valid.all()
+    # focal length over width is half a width over the tangent of half the field of view, 70 degrees
+    np.testing.assert_allclose(metres, 0.5 / np.tan(np.radians(35)) / 0.25, rtol=1e-5)
+    inverse.zero_()
+    assert source(one)[0].max() <= 1e4 * (1 + 1e-6), "as far as theirs goes, and not infinite"
+
+
 def test_networks_without_a_scale_and_folders_without_one_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "relative", kind="relative")
     with pytest.raises(InputError, match="gives depth without a scale"):

@@ -19,7 +19,7 @@ METRIC = ("zoedepth", "glpn", "depth_pro", "depth_anything")
 class MetricNetwork:
     """A network loaded once, when the first frame comes.
 
-    It knows no camera: its metres are right for cameras like those it was trained with.
+    It knows no camera: its metres are right for cameras like those it was trained with. Depth Pro alone is told the focal length.
 
     Attributes:
         weights: a folder that `save_pretrained` wrote, or a name on the hub, which is downloaded once.
@@ -91,7 +91,8 @@ class MetricNetwork:
             rows, columns = _surrounds(height, width) if getattr(processor, "do_pad", False) and model.config.model_type == "zoedepth" else (0, 0)
             size = (height + 2 * rows, width + 2 * columns)
             larger = torch.nn.functional.interpolate(answer, size, mode="bilinear", align_corners=False)[0, 0]
-        metres = larger[rows : rows + height, columns : columns + width].cpu().numpy()
+        answers = larger[rows : rows + height, columns : columns + width].cpu().numpy()
+        metres = _of_focal_length(answers, frame) if model.config.model_type == "depth_pro" else answers
         valid = np.isfinite(metres) & (metres > 0)
         return np.where(valid, metres, np.float32(0)), valid
 
@@ -108,6 +109,14 @@ def fingerprint_of(network: Any) -> str:
 def _surrounds(height: int, width: int) -> tuple[int, int]:
     """Rows and columns that ZoeDepth puts around a picture, on each side."""
     return int(3 * np.sqrt(height / 2)), int(3 * np.sqrt(width / 2))
+
+
+def _of_focal_length(answers: Metres, frame: Frame) -> Metres:
+    """Metres from Depth Pro's canonical inverse depth C, (H, W): focal length / (width C) (Bochkovskii et al., ICLR 2025, section 3.1), cut as theirs
+    to 1e-4..1e4. Its own estimate of the focal length is not asked, for the camera knows it."""
+    camera = frame.main.camera
+    inverse = answers * np.float32(camera.width / abs(camera.intrinsics[0, 0]))
+    return (1 / np.clip(inverse, 1e-4, 1e4)).astype(np.float32)
 
 
 def _first_line(error: Exception) -> str:
