@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from wholescene.camera import Camera
+from wholescene.checkpoints import native
 from wholescene.data.collate import collate
 from wholescene.grid import GridPlacement
 from wholescene.preparation import prepare
@@ -16,6 +18,7 @@ from wholescene.scene import Scene
 from wholescene.structures import Batch, Frame, View
 from wholescene.systems import config_class, create, list_systems
 from wholescene.systems.base import System
+from wholescene.weights import load
 
 SYSTEMS = [name for name in list_systems() if name != "dial"]  # forged by the tests of training, where they are imported first
 GRID = GridPlacement((32, 32, 16), (1.6, 1.6, 0.4), lidar_corner=None)
@@ -94,6 +97,16 @@ def test_the_state_dict_carries_the_whole_system(system: System) -> None:
     other.load_state_dict(system.state_dict(), strict=True)
     with torch.inference_mode():
         assert torch.equal(system.eval()(_batch(system, 0)).logits, other.eval()(_batch(system, 0)).logits)
+
+
+def test_a_weights_file_gives_the_same_system_back(system: System, tmp_path: Path) -> None:
+    """On whole values: a file is read into a system without numbers, so that what is in no state dict would stay without one."""
+    system.eval()
+    native.save(tmp_path / "here.safetensors", system)
+    again = load(tmp_path / "here.safetensors")
+    batch = _batch(system, 0)
+    with torch.inference_mode():
+        assert torch.equal(again(batch).logits, system(batch).logits)
 
 
 def test_the_picture_matters(system: System) -> None:

@@ -21,17 +21,11 @@ _DILATIONS = (1, 6, 12, 18)
 class CameraScale(nn.Module):
     """A camera's numbers brought near 1: what is in pixels, or in pixels times metres, by a thousand, positions by ten."""
 
-    scales: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        pixels, offset, history = [1e3] * 4, [1e3, 1e3, 1.0], [1.0, 1.0, 1e3] * 2
-        moved, pose = [1.0] * 5 + [10.0] * 3, [1.0, 1.0, 1.0, 10.0] * 3
-        self.register_buffer("scales", torch.tensor(pixels + offset + history + moved + pose), persistent=False)
-
     def forward(self, camera: Tensor) -> Tensor:
         """(B, 33) to the same."""
-        return camera / self.scales
+        pixels, offset, history = [1e3] * 4, [1e3, 1e3, 1.0], [1.0, 1.0, 1e3] * 2
+        moved, pose = [1.0] * 5 + [10.0] * 3, [1.0, 1.0, 1.0, 10.0] * 3
+        return camera / camera.new_tensor(pixels + offset + history + moved + pose)
 
 
 class AtrousPyramid(nn.Module):
