@@ -11,10 +11,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from wholescene.cli import app
+from wholescene.configuring import to_plain
 from wholescene.recipes import names
+from wholescene.systems import SYSTEMS, create, preset
+from wholescene.training import study as studies
+from wholescene.weights import WEIGHTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("../README.md", "index.md", "predict.md", "conventions.md", "commands.md", "depth.md", "refinement.md", "rooms.md")
@@ -34,7 +39,7 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
         exec(compile(block, page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "training.md", "scale_out.md"])
+@pytest.mark.parametrize("page", [*PAGES, "training.md", "scale_out.md", "systems.md", "converting.md", "studies.md", "own_recordings.md"])
 def test_the_commands_of_a_page_parse(page: str) -> None:
     blocks = re.findall(r"```(?:sh|console|text)\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
@@ -83,3 +88,70 @@ def test_the_pages_build_without_a_dead_link(tmp_path: Path) -> None:
     ran = subprocess.run([Path(sys.executable).parent / "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (tmp_path / "site" / "predict" / "index.html").exists()
+
+
+SRC = DOCS.parent / "src" / "wholescene"
+
+
+def _section(page: str, heading: str) -> str:
+    found = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##+ |\Z)", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no section {heading}"
+    return found[1]
+
+
+def _leaves(plain: dict[str, object], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in plain.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def test_every_file_and_name_on_the_page_of_systems_is_there() -> None:
+    """Each row of mechanisms names what the file defines: `Name` in `file`, `Name` and `Other` in `file`, `file`."""
+    named = re.findall(r"((?:`\w+`(?:, | and ))*`\w+`) in `([\w/]+\.py)`", (DOCS / "systems.md").read_text())
+    assert len(named) > 60
+    for names_of, file in named:
+        text = (SRC / file).read_text()
+        for name in re.findall(r"`(\w+)`", names_of):
+            assert re.search(rf"^(?:class|def) {name}\b", text, re.MULTILINE), f"{file} has no {name}"
+    for file in re.findall(r"`([\w/]+\.py)`", (DOCS / "systems.md").read_text()):
+        assert (SRC / file).is_file(), file
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_field_that_conventions_change_is_on_the_page_of_systems(system: str) -> None:
+    clean, exact, paper = (_leaves(to_plain(preset(system, conventions, "full"))) for conventions in ("clean", "exact", "paper"))
+    changed = {name for name in clean if not clean[name] == exact.get(name) == paper.get(name)}
+    rows = set(re.findall(r"^\| `([a-z_.]+)` \|", _section("systems.md", system), re.MULTILINE))
+    if system == "scanssc":  # its table goes on from CGFormer's, where the rows that hold for both end with this one
+        shared = re.findall(r"^\| `([a-z_.]+)` \|", _section("systems.md", "cgformer"), re.MULTILINE)
+        rows |= {name for name in shared if name not in ("plane_norms", "small_shift")}
+    assert rows == changed
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_recipe_is_in_the_section_of_its_system(system: str) -> None:
+    own = [name for name in names() if name.startswith(f"{system}-")]
+    assert not [name for name in own if f"`{name}`" not in _section("systems.md", system)]
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_every_study_has_a_place_for_its_result(name: str) -> None:
+    study, section = studies.load(name), _section("studies.md", name)
+    runs = int(re.search(r"^(\d+) runs", section, re.MULTILINE)[1])  # type: ignore[index]
+    assert runs == len(study.variants) * len(study.seeds)
+
+
+def test_every_released_file_is_on_the_page_of_converting() -> None:
+    page = (DOCS / "converting.md").read_text()
+    for card in WEIGHTS.values():
+        if card.bundled:
+            continue
+        assert f"--weights {card.name}\n" in page, card.name
+        assert card.source in page, card.source
+        setting = card.name.removeprefix(f"{card.system}-")
+        row = re.search(rf"^\| `{card.name}` \| ([\d,]+) \|", page, re.MULTILINE)
+        with torch.device("meta"):
+            live = len(create(card.system, preset(card.system, "exact", "full", setting)).state_dict())
+        assert row, f"{card.name} has no row"
+        assert int(row[1].replace(",", "")) == live, f"{card.name} takes {live} tensors"
