@@ -77,6 +77,13 @@ def test_runs_side_by_side_are_the_same_as_one_after_another(tmp_path: Path, bas
     assert (tmp_path / "parallel" / "fast" / "seed-4" / "final.safetensors").exists()
 
 
+def test_the_finished_runs_alone_make_a_report(tmp_path: Path, base: Study) -> None:
+    with pytest.raises(InputError, match="no finished run"):
+        studies.finished(base, tmp_path / "out")
+    whole = study(base, tmp_path / "out", datasets=_datasets()).table()
+    assert studies.finished(base, tmp_path / "out").table() == whole
+
+
 def _failing(made: Recipe, out: Path, *args: Any, **more: Any) -> Trained:
     if made.name.endswith("fast") and made.seed == 3:
         raise InputError("the loss is not finite")

@@ -166,6 +166,7 @@ def study(
     *,
     out: Folder | None = None,
     jobs: Annotated[int, shown("N")] = 1,
+    report: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
 ) -> None:
     """Train variants of a recipe and compare them.
@@ -179,6 +180,7 @@ def study(
         file: a name from --list, or a .yaml file.
         out: folder of the study; runs/STUDY by default.
         jobs: train so many runs at a time, each on one core.
+        report: print the table of the finished runs and train nothing.
         list_: list the studies of the package.
     """
     require("lightning", "train")
@@ -191,7 +193,8 @@ def study(
     if file is None:
         raise InputError("which study? `wholescene study --list` lists those of the package; an own one is a .yaml file")
     found = studies.load(file)
-    outcome = studies.study(found, out if out is not None else Path("runs") / found.name, jobs=jobs, say=print)
+    folder = out if out is not None else Path("runs") / found.name
+    outcome = studies.finished(found, folder) if report else studies.study(found, folder, jobs=jobs, say=print)
     header, *rows = outcome.table()
     table(header, rows)
     facts(outcome.provenance().items())

@@ -207,6 +207,22 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
     return results.outcome(found)
 
 
+def finished(found: Study, out: str | Path) -> Outcome:
+    """What the finished runs of a study say so far; nothing is trained.
+
+    Args:
+        found: the study.
+        out: its folder, of which only `results.json` is read.
+
+    Raises:
+        InputError: no run is finished there.
+    """
+    outcome = Results(Path(out) / RESULTS).outcome(found)
+    if not outcome.runs:
+        raise InputError(f"{Path(out) / RESULTS} holds no finished run of study {found.name} as it is now; train it first, or give its folder")
+    return outcome
+
+
 class Results:
     """What the finished runs of a study scored, in one small file: enough for the table, and to go on on another machine without the runs' folders.
 
