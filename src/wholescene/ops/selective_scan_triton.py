@@ -98,10 +98,12 @@ def _carry(states, ends, sums, rates, K, entries, N, BLOCK: tl.constexpr):  # ty
     real = at < entries
     rate = tl.load(rates + at, mask=real, other=0.0)
     state = tl.load(states + at, mask=real, other=0.0)
-    for k in range(K):
-        decay = tl.exp(rate * tl.load(sums + k * (entries // N) + at // N, mask=real, other=0.0))
-        state = decay * state + tl.load(ends + k * entries + at, mask=real, other=0.0)
-        tl.store(states + (k + 1) * entries + at, state, mask=real)
+    here, channel = at, at // N  # in 64 bits: chunks times entries can pass 2^31
+    for _ in range(K):
+        decay = tl.exp(rate * tl.load(sums + channel, mask=real, other=0.0))
+        state = decay * state + tl.load(ends + here, mask=real, other=0.0)
+        here, channel = here + entries, channel + entries // N
+        tl.store(states + here, state, mask=real)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

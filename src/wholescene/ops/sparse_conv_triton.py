@@ -52,7 +52,10 @@ def _tile(channels: int) -> int:
 
 def _precision() -> str:
     """Of products in float32: what torch is told for its own."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    told = torch.backends.cuda.matmul
+    if hasattr(told, "fp32_precision"):  # since torch 2.9, where asking by the older name is an error once this one was set
+        return "tf32" if told.fp32_precision == "tf32" else "ieee"
+    return "tf32" if told.allow_tf32 else "ieee"
 
 
 @triton.jit  # type: ignore[untyped-decorator]
