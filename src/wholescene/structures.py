@@ -141,6 +141,7 @@ class Lifted:
         proposals: (B, X, Y, Z) bool on `grid`.
         queries: (B, Q, C) instance queries.
         extras: whatever losses want.
+        cells: for each frame the (h, w) that its maps truly have, named as `pyramids`; None where all frames have maps of one size.
     """
 
     volume: Tensor | None
@@ -151,6 +152,14 @@ class Lifted:
     proposals: Tensor | None = None
     queries: Tensor | None = None
     extras: dict[str, Any] = field(default_factory=dict)
+    cells: tuple[dict[str, list[tuple[int, int]]], ...] | None = None
+
+    def maps_of(self, frame: int, name: str) -> list[Tensor]:
+        """The maps (1, C, h, w) of one frame without what they were padded to, finest first."""
+        maps = [level[frame : frame + 1] for level in self.pyramids[name]]
+        if self.cells is None:
+            return maps
+        return [level[..., :height, :width] for level, (height, width) in zip(maps, self.cells[frame][name], strict=True)]
 
 
 @dataclass

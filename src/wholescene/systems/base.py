@@ -21,6 +21,7 @@ from wholescene.scene import Scene
 from wholescene.structures import Batch, Completed, Frame, Lifted, Prediction, View
 from wholescene.systems.config import SystemConfig
 from wholescene.systems.halves import Half2D, Half3D, build_halves, merge_losses, refuse_choices, said_halves
+from wholescene.systems.sizes import lift_by_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,8 +85,12 @@ class System(nn.Module):
 
     def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
         """What the two halves make; the seam at which halves are exchanged and refinement begins."""
-        lifted = self.half_2d(batch)
+        lifted = self.lifted(batch)
         return lifted, self.half_3d(lifted, batch)
+
+    def lifted(self, batch: Batch) -> Lifted:
+        """What the 2D half makes; pictures of unlike sizes pass through it one size after another."""
+        return lift_by_size(self.half_2d, batch, getattr(self.half_2d, "shared", ()))
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms of both halves, named as in the paper; their sum is what training minimises."""

@@ -39,12 +39,14 @@ class Half2D(nn.Module):
         width: channels of the lifted volume.
         factor: the lifted grid is the batch's this many times coarser.
         gives: the fields of `Lifted` that it fills beside volume and grid, by their names there; entries of `extras` as "extras.NAME".
+        shared: entries of `Lifted.extras` that are the same for all frames.
         needs: raw inputs beside the picture: "depth", "right", "past", "occupancy", "points", "proposals".
     """
 
     width: int
     factor: int
     gives: ClassVar[frozenset[str]] = frozenset()
+    shared: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def needs(self) -> frozenset[str]:

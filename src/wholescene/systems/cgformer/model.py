@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wholescene.structures import Batch, Lifted, Prediction
+from wholescene.structures import Batch, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.cgformer.completion import LocalGlobalCompletion
 from wholescene.systems.cgformer.config import CGFormerConfig
@@ -41,7 +41,7 @@ class CGFormer(System):
         (B, K, H, W) of the pictures, padded to multiples of 32 pixels."""
         if self.completes:
             return super().forward(batch)
-        lifted: Lifted = self.half_2d(batch)
+        lifted = self.lifted(batch)
         more = {"point_logits": self.segmentation(lifted.pyramids["context"][0])} if self.config.segmentation else {}
         return Prediction(None, extras={**lifted.extras, **more})
 

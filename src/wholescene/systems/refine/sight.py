@@ -74,7 +74,7 @@ class VoxelSight(nn.Module):
             return lambda mask, step: mask.new_zeros((len(indices_of(mask)), 0), dtype=torch.float32), None
         own, depth = None, lifted.depth if lifted.depth is not None else batch.depth
         if self.has_depth_head:
-            depth = own = self.depth(_finest(lifted), batch.pictures["main"].shape[2:])[0]
+            depth = own = self._own_depth(lifted, batch)
         if depth is None and self.profile != "none":
             raise InputError(
                 f"frames {', '.join(batch.names)} have no depth, which distance attention measures from; give it with each frame, "
@@ -95,6 +95,15 @@ class VoxelSight(nn.Module):
 
         return look, own
 
+    def _own_depth(self, lifted: Lifted, batch: Batch) -> Tensor:
+        """(B, H, W) metres of the head; beyond the smaller of unlike pictures 0."""
+        height, width = batch.pictures["main"].shape[2:]
+        if lifted.cells is None:
+            found: Tensor = self.depth(_finest(lifted), (height, width))[0]
+            return found
+        alone = [self.depth(_finest_of(lifted, i), (c.height, c.width))[0] for i, c in enumerate(batch.cameras["main"])]
+        return torch.cat([F.pad(one, (0, width - one.shape[2], 0, height - one.shape[1])) for one in alone])
+
     def _weights(self, depth: Tensor | None, pixels: Tensor, metres: Tensor, size: tuple[int, int], voxel: float, step: int) -> Tensor:
         """(n,) attention; 0 out of view, and where no surface is known."""
         if depth is None or self.profile == "none":
@@ -106,9 +115,10 @@ class VoxelSight(nn.Module):
     def _features(self, lifted: Lifted, batch: Batch) -> Callable[[int, Tensor, Tensor], Tensor]:
         """What gives F (n, width) for the number of a frame, its voxels (n,) and their pixels (n, 2)."""
         if self.joint.source == "pyramid":
-            maps = self.reduce(_finest(lifted))
-            stride = strides_of(maps, batch.pictures["main"])
-            return lambda i, active, pixels: read_map(maps[i], torch.nan_to_num(pixels, -1e6, -1e6, -1e6).clamp(-1e6, 1e6), stride)
+            maps = [self.reduce(_finest_of(lifted, i))[0] for i in range(len(batch))]
+            pictures, cameras = batch.pictures["main"], batch.cameras["main"]
+            strides = [strides_of(maps[i], pictures[i, :, : c.height, : c.width]) for i, c in enumerate(cameras)]
+            return lambda i, active, pixels: read_map(maps[i], torch.nan_to_num(pixels, -1e6, -1e6, -1e6).clamp(-1e6, 1e6), strides[i])
         assert lifted.volume is not None
         volume = self.reduce(lifted.volume)
         shape = batch.grids[0].coarser(self.joint.factor).shape
@@ -116,6 +126,11 @@ class VoxelSight(nn.Module):
             volume = F.interpolate(volume, shape, mode="trilinear")
         rows = volume.flatten(2)
         return lambda i, active, pixels: rows[i].index_select(1, active).T
+
+
+def _finest_of(lifted: Lifted, frame: int) -> Tensor:
+    """(1, C, h, w): that of one frame, at its own size."""
+    return lifted.maps_of(frame, next(iter(lifted.pyramids)))[0]
 
 
 def _finest(lifted: Lifted) -> Tensor:

@@ -151,7 +151,7 @@ def surroundings(lifted: Lifted, sight: Sight, strides: Sequence[int], config: S
         if places is None:
             found.append(Surroundings(chosen, seats, own))
             continue
-        maps = [m[frame : frame + 1] for m in lifted.pyramids["picture"]]
+        maps = lifted.maps_of(frame, "picture")
         shapes = [m.shape[-2:] for m in maps]
         cells = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
         one = sight.of(frame)

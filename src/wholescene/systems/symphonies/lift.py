@@ -143,6 +143,7 @@ class InstanceLift(Half2D):
     """Encoder, instance queries, and the scene as depth first shows it."""
 
     gives = frozenset({"pyramids", "queries", "extras.places", "extras.positions"})
+    shared = frozenset({"places", "positions"})
 
     def __init__(self, config: SymphoniesConfig) -> None:
         """

@@ -66,7 +66,7 @@ class VoxFormer(System):
     def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
         """What the proposed voxels saw; logits."""
         proposals, extras = self._propose(batch)
-        lifted = self.half_2d(replace(batch, proposals=proposals))
+        lifted = self.lifted(replace(batch, proposals=proposals))
         lifted.extras |= {"proposals": proposals, **extras}
         return lifted, self.half_3d(lifted, batch)
 
