@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from wholescene import recipes
 from wholescene.cli import app
+from wholescene.commands.overrides import overrides_from
 from wholescene.configuring import to_plain
 from wholescene.recipes import names
 from wholescene.systems import SYSTEMS, create, preset
@@ -39,13 +42,36 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
         exec(compile(block, page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "training.md", "scale_out.md", "systems.md", "converting.md", "studies.md", "own_recordings.md"])
-def test_the_commands_of_a_page_parse(page: str) -> None:
+ALL_PAGES = (*PAGES, "training.md", "scale_out.md", "systems.md", "converting.md", "studies.md", "own_recordings.md")
+
+
+def _commands_of(page: str) -> Iterator[list[str]]:
+    """The words of each command of ours in a page's blocks, also where another program starts it."""
     blocks = re.findall(r"```(?:sh|console|text)\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-        words = shlex.split(line.removeprefix("$ "), comments=True)
-        if words[:1] == ["wholescene"]:
-            app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        if re.match(r"(?:\$ |srun |torchrun .*--no-python )?wholescene ", line):
+            words = shlex.split(line, comments=True)
+            yield words[words.index("wholescene") + 1 :]
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_the_commands_of_a_page_parse(page: str) -> None:
+    for words in _commands_of(page):
+        app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_the_recipes_studies_and_fields_that_a_page_names_exist(page: str) -> None:
+    for words in _commands_of(page):
+        given = app.parse_args(words, exit_on_error=False, print_error=False)[1].arguments
+        if words[0] == "train":
+            recipe = recipes.load(given["recipe"], overrides_from(given.get("fields", ())))
+            with torch.device("meta"):
+                create(recipe.system.name, recipe.system.config())
+        elif words[0] in ("evaluate", "submit"):
+            recipes.load(given["recipe"])
+        elif words[0] == "study" and not words[1].endswith(".yaml"):
+            studies.load(words[1])
 
 
 def test_every_recipe_is_on_the_page_of_training() -> None:
