@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from wholescene.data.collate import collate
+from wholescene.ops.counting import MultiplyAdds
 from wholescene.preparation import prepare
 from wholescene.structures import Batch
 from wholescene.systems import create, preset
@@ -27,7 +27,7 @@ class Part:
     Attributes:
         name: of the submodule.
         parameters: numbers that training changes.
-        multiply_adds: of one frame's forward pass in its plain form; convolutions, matrix products and attention count, the rest does not.
+        multiply_adds: of one frame's forward pass in its plain form; `ops.counting` says what counts.
     """
 
     name: str
@@ -98,21 +98,21 @@ def rooms(model: nn.Module) -> dict[str, nn.Module]:
 def _multiply_adds(model: System, batch: Batch) -> dict[str, float]:
     """Of each room, in the plain form: with gradients recorded, so that no shortcut of inference is taken."""
     spent = dict.fromkeys(rooms(model), 0.0)
-    flops = FlopCounterMode(display=False)
+    counted = MultiplyAdds()
     hooks = []
     for name, room in rooms(model).items():
 
         def begin(*_: Any, name: str = name) -> None:
-            spent[name] -= flops.get_total_flops() / 2
+            spent[name] -= counted.total
 
         def end(*_: Any, name: str = name) -> None:
-            spent[name] += flops.get_total_flops() / 2
+            spent[name] += counted.total
 
         parts = room.children() if isinstance(room, nn.ModuleDict | nn.ModuleList) else [room]  # lists are never called themselves
         for part in parts:
             hooks += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
     model.eval()
-    with Shapes(), flops:
+    with Shapes(), counted:
         model(batch)
     for hook in hooks:
         hook.remove()

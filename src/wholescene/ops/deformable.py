@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError
 from wholescene.ops.choice import reference_forced, triton_path, without_autocast
+from wholescene.ops.counting import worth
 
 Shapes = Sequence[Sequence[int]]
 
@@ -47,7 +48,7 @@ def deformable_sampling(value: Tensor, shapes: Shapes, locations: Tensor, weight
     """
     _check(value, shapes, locations, weights)
     kind = torch.float64 if value.dtype == torch.float64 else torch.float32
-    with without_autocast(value.device):
+    with without_autocast(value.device), worth(2 ** locations.shape[-1] * weights.numel() * value.shape[3]):
         given = value.to(kind), locations.to(kind), weights.to(kind)
         if reference_forced():
             return reference(given[0], shapes, *given[1:]).to(value.dtype)

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError
 from wholescene.ops.choice import reference_forced, triton_path, without_autocast
+from wholescene.ops.counting import worth
 
 _MOST_PLACES = 2**15  # read at a time by a thread on a CPU: their indices and shares fit its cache
 _MOST_READ = 2**24  # numbers read at a time elsewhere: 64 MiB in float32
@@ -44,7 +45,7 @@ def depth_aware_sampling(value: Tensor, depth: Tensor, locations: Tensor, weight
     """
     _check(value, depth, locations, weights)
     kind = torch.float64 if value.dtype == torch.float64 else torch.float32
-    with without_autocast(value.device):
+    with without_autocast(value.device), worth(4 * weights.numel() * value.shape[3]):
         places = locations.to(kind).nan_to_num(nan=-1.0)  # outside: what is no number reads zero
         given = value.to(kind), depth.to(kind), places, weights.to(kind)
         found: Tensor = reference(*given) if reference_forced() else _Sampling.apply(*given)

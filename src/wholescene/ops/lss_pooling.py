@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wholescene.ops.choice import reference_forced, without_autocast
+from wholescene.ops.counting import worth
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def splat(depth: Tensor, context: Tensor, bags: VoxelBags) -> Tensor:
         (N, C) in the dtype of `context`; voxels without a point are 0.
     """
     kind = torch.float64 if context.dtype == torch.float64 else torch.float32
-    with without_autocast(context.device):
+    with without_autocast(context.device), worth(bags.points.numel() * context.shape[1]):
         given = depth.to(kind), context.to(kind), bags
         if context.is_meta:
             return context.new_empty(len(bags.starts) - 1, context.shape[1])

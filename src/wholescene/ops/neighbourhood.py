@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wholescene.errors import InputError
 from wholescene.ops.choice import reference_forced, without_autocast
+from wholescene.ops.counting import worth
 
 
 def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -29,7 +30,8 @@ def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Te
     if bias.dim() != 2 or bias.shape[0] != bias.shape[1] or bias.shape[0] % 2 == 0:
         raise InputError(f"neighbourhood attention wants a bias (2 n - 1, 2 n - 1) for windows of n x n cells; found {tuple(bias.shape)}")
     kind = torch.float64 if v.dtype == torch.float64 else torch.float32
-    with without_autocast(v.device):
+    size = (len(bias) + 1) // 2
+    with without_autocast(v.device), worth(2 * v.numel() * min(size, v.shape[1]) * min(size, v.shape[2])):
         given = q.to(kind), k.to(kind), v.to(kind), bias.to(kind)
         return (reference(*given) if reference_forced() else shifted(*given)).to(v.dtype)
 

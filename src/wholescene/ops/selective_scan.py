@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError
 from wholescene.ops.choice import reference_forced, triton_path, without_autocast
+from wholescene.ops.counting import worth
 from wholescene.ops.scan_blocks import Layout, Tokens, computed_in, counting, rows_dot, rows_times, run
 
 
@@ -64,7 +65,7 @@ def selective_scan(
     _check(given, lengths, groups)
     if B.dim() == 3:
         given = (u, dt, A, B[:, :, None], C[:, :, None], *given[5:])
-    with without_autocast(u.device):
+    with without_autocast(u.device), worth(4 * u.numel() * A.shape[1]):
         if reference_forced():
             return reference(*given, lengths, reverse)
         fast = triton_path("selective_scan", u)
