@@ -67,6 +67,7 @@ def test_options_out_of_range(run: Run, picture: Path, words: list[str], said: l
         (["--device", "toaster"], ["toaster", "cpu"]),
         (["--precision", "float8"], ["float8", "float32", "bf16"]),
         (["--steps=-1"], ["--steps", "coarse answer"]),
+        (["--steps", "100000"], ["--steps 100000", "from 0 (the coarse answer) to 100", "try 3 to 5"]),
         (["--steps", "3"], ["monoscene", "does not refine"]),
         (["--depth-unit", "mm"], ["--depth-unit", "--depth FILE"]),
         (["--points", "x.bin"], ["monoscene", "leave --points out"]),

@@ -118,6 +118,7 @@ def test_evaluate_under_disturbances_prints_a_table_and_draws_a_figure(run: Run,
     [
         (("--disturb", "oclusion"), "nearest"),
         (("--steps", "0,-1"), "whole numbers"),
+        (("--steps", "1,100000"), "steps 100000: expected refinement steps from 0"),
         (("--figure", "f.png"), "--disturb"),
         (("--disturb", "noise", "--figure", "f.txt"), "cannot draw"),
     ],

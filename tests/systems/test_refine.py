@@ -122,6 +122,13 @@ def test_more_steps_than_it_was_trained_with_go_on_from_the_same_first_ones() ->
             assert torch.equal(system(given).logits, trace.logits[steps - 1])
 
 
+@pytest.mark.parametrize("steps", [-1, 101])
+def test_numbers_of_steps_that_are_a_slip_of_the_hand_are_refused(steps: int) -> None:
+    system: Any = _system("monoscene")
+    with pytest.raises(InputError, match=f"steps {steps}: expected .* from 0 .* to 100"), system.taking(steps):
+        pass
+
+
 def test_reaches_of_their_own_fix_the_number_of_steps() -> None:
     system: Any = _system("monoscene", steps=2, reach_per_step=True).eval()
     with torch.inference_mode(), system.taking(3), pytest.raises(InputError, match="at most 2"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wholescene.commands.options import CameraOptions
 from wholescene.commands.printing import percent
 from wholescene.errors import InputError
+from wholescene.systems.refine.config import check_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +37,8 @@ class Given:
     def check(self, pictures: int) -> None:
         """Refuse what no picture can mend, before weights are loaded."""
         self.lens.check()
-        if self.steps is not None and self.steps < 0:
-            raise InputError(f"--steps {self.steps} is no number of refinement steps; 0 gives the coarse answer")
+        if self.steps is not None:
+            check_steps(self.steps, "--steps")
         if self.depth is None and self.depth_unit is not None:
             raise InputError(f"--depth-unit {self.depth_unit} says how to read a depth map, and no --depth FILE is given")
         if self.depth is not None and self.depth_source is not None:

@@ -16,6 +16,7 @@ from wholescene.data import Dataset
 from wholescene.errors import InputError
 from wholescene.structures import Batch, Prediction
 from wholescene.systems.base import System
+from wholescene.systems.refine.config import check_steps
 from wholescene.training.evaluate import Evaluation, count, summed_up
 
 _SPLITS = ("visibility", "distance")
@@ -47,12 +48,14 @@ def parse_steps(text: str) -> tuple[int, ...]:
     (0, 1, 3)
 
     Raises:
-        InputError: what is no whole number of at least 0.
+        InputError: what is no whole number of at least 0, or far too many.
     """
     words = text.replace(",", " ").split()
     if not words or not all(word.isdecimal() for word in words):
         raise InputError(f"steps {text!r} are not whole numbers; write for example 0,1,2,3,5, where 0 is the coarse answer")
-    return tuple(int(word) for word in words)
+    numbers = tuple(int(word) for word in words)
+    check_steps(max(numbers), "steps")
+    return numbers
 
 
 def by_steps(system: System, dataset: Dataset, steps: Sequence[int], *, about: dict[str, str] | None = None, **loading: Any) -> list[AtSteps]:

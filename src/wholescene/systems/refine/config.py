@@ -7,6 +7,8 @@ from typing import Literal
 
 from wholescene.errors import InputError
 
+MOST_STEPS = 100  # the paper tunes 3 to 5; a number far above is a slip of the hand that would run for hours
+
 
 @dataclass(frozen=True)
 class Refine:
@@ -61,6 +63,7 @@ class Refine:
     coarse: Literal["joint", "frozen"] = "joint"
 
     def __post_init__(self) -> None:
+        check_steps(self.steps, "refine: steps")
         if self.steps < 1 or self.width < 0 or self.kernel % 2 == 0 or self.teach_steps < 0:
             raise InputError(
                 f"refine: steps {self.steps}, width {self.width}, kernel {self.kernel}, teach_steps {self.teach_steps}; expected at least one step, "
@@ -78,3 +81,13 @@ class Refine:
                 f"refine: dropout {self.dropout:g}, decay {self.decay:g}, mask_weight {self.mask_weight:g}; expected a dropout in 0..1 (below 1), a "
                 "decay in 0..1 (above 0), and a weight of at least 0"
             )
+
+
+def check_steps(steps: int, said: str) -> None:
+    """Refuse what is no sensible number of refinement steps; `said` is where it was given.
+
+    Raises:
+        InputError: a negative number, or one above `MOST_STEPS`.
+    """
+    if not 0 <= steps <= MOST_STEPS:
+        raise InputError(f"{said} {steps}: expected refinement steps from 0 (the coarse answer) to {MOST_STEPS}; try 3 to 5")

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from wholescene.errors import InputError
 from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.config import SystemConfig
 from wholescene.systems.halves import merge_losses
+from wholescene.systems.refine.config import check_steps
 from wholescene.systems.refine.joint import joint_of
 from wholescene.systems.refine.losses import refinement_losses
 from wholescene.systems.refine.network import MaskedRecurrentNetwork, Trace
@@ -93,10 +93,10 @@ class Refining(System):
             keep: keep the logits of every step, in eval too.
 
         Raises:
-            InputError: a negative number.
+            InputError: a negative number, or far too many.
         """
-        if steps is not None and steps < 0:
-            raise InputError(f"{steps} refinement steps: expected 0 (the coarse answer) or more")
+        if steps is not None:
+            check_steps(steps, "steps")
         before = self.refine.steps, self.refine.keeps_steps
         self.refine.steps, self.refine.keeps_steps = before[0] if steps is None else steps, keep
         try:
