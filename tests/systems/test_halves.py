@@ -17,6 +17,7 @@ from wholescene.data.collate import collate
 from wholescene.errors import InputError
 from wholescene.grid import GridPlacement
 from wholescene.structures import Batch, Frame, Prediction, View
+from wholescene.systems import create, preset
 from wholescene.systems.config import HalfChoice
 from wholescene.systems.halves import Half2D, Half3D, answer_and_target, build_halves, check_grid, merge_losses, said_halves, target_of
 from wholescene.systems.lmscnet.config import LMSCNetConfig
@@ -100,6 +101,13 @@ def test_a_3d_half_is_refused_behind_a_2d_half_that_does_not_give_what_it_reads(
         system(HOST)
     Blind.gives = frozenset({"depth", "queries"})  # type: ignore[misc]
     assert isinstance(build_halves(system, HOST)[0], Blind)
+
+
+@pytest.mark.parametrize("completion", ["monoscene", "scanssc"])
+def test_a_grid_that_is_not_equally_coarse_is_refused_before_another_half_is_built(completion: str) -> None:
+    config = replace(preset("symphonies", "clean", "tiny"), completion=HalfChoice(completion, size="tiny"))
+    with pytest.raises(InputError, match=r"\(2, 2, 4\) times coarser .* set height_factor to 1"), torch.device("meta"):
+        create("symphonies", config)
 
 
 def test_a_scene_and_a_score_say_whose_halves_stood_in() -> None:

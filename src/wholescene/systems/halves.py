@@ -175,7 +175,16 @@ def _built(kind: str, system: type[System], config: SystemConfig, meets: Half2D 
 
 
 def _adapted(choice: HalfChoice, host: SystemConfig, meets: Half2D | Half3D | None) -> SystemConfig:
-    """The chosen system's config on the host's grid, labels and pictures, as wide as the half that it meets."""
+    """The chosen system's config on the host's grid, labels and pictures, as wide as the half that it meets.
+
+    Raises:
+        InputError: that half's grid is not equally coarse along all axes.
+    """
+    if meets is not None and not isinstance(meets.factor, int):
+        raise InputError(
+            f"the half that {choice.system} meets has a grid {meets.factor} times coarser along the axes; expected one number for all of them "
+            "where another system stands in (of symphonies: set height_factor to 1)"
+        )
     config = preset(choice.system, choice.conventions, choice.size, choice.setting)
     shared = {f.name: getattr(host, f.name) for f in fields(SystemConfig) if f.name not in _CHOICES}
     if meets is not None:
