@@ -1,4 +1,4 @@
-"""The two halves of a system, and their exchange: picture to lifted volume, lifted volume to logits.
+"""The two halves of a system, and their exchange (component interchange: GA-MonoSSC, supplement B.1): picture to lifted volume, that to logits.
 
 For whoever writes a system:
 

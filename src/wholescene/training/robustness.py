@@ -1,4 +1,4 @@
-"""How scores fall when the input is disturbed: a fixed, seeded suite, relative to the clean input, for any system."""
+"""Robustness analysis (as in MonoMRN): how scores fall when the input is disturbed: a fixed, seeded suite, beside the clean input, for any system."""
 
 from __future__ import annotations
 

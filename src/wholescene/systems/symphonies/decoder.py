@@ -43,8 +43,8 @@ class Surroundings:
 
 
 class SymphoniesDecoderLayer(nn.Module):
-    """Up to five attentions of one frame's scene and instances, in the paper's order: deformable instance-image cross-attention, scene-instance
-    cross-attention, deformable scene self-attention, deformable instance-scene cross-attention, instance self-attention.
+    """Up to five attentions of one frame's scene and instances, in the paper's order: deformable instance-image cross-attention,
+    scene-instance cross-attention, deformable scene self-attention, deformable instance-scene cross-attention, instance self-attention.
 
     Without gradients, voxels are taken `part` at a time (None: whole).
     """
