@@ -19,6 +19,7 @@ from wholescene import recipes
 from wholescene.cli import app
 from wholescene.commands.overrides import overrides_from
 from wholescene.configuring import to_plain
+from wholescene.info import measure, rooms
 from wholescene.recipes import names
 from wholescene.systems import SYSTEMS, create, preset
 from wholescene.training import study as studies
@@ -153,6 +154,30 @@ def test_every_field_that_conventions_change_is_on_the_page_of_systems(system: s
         shared = re.findall(r"^\| `([a-z_.]+)` \|", _section("systems.md", "cgformer"), re.MULTILINE)
         rows |= {name for name in shared if name not in ("plane_norms", "small_shift")}
     assert rows == changed
+
+
+def _size_row(system: str) -> re.Match[str]:
+    found = re.search(rf"^\| `{system}` \| ([\d,]+) \| ([\d,]+) \| (.+) \|$", (DOCS / "systems.md").read_text(), re.MULTILINE)
+    assert found, f"{system} has no row of sizes"
+    return found
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_parameters_on_the_page_of_systems_are_those_of_the_system(system: str) -> None:
+    row = _size_row(system)
+    with torch.device("meta"):
+        model = create(system, preset(system, "exact", "full"))
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in rooms(model).items()}
+    assert row[1] == f"{sum(parts.values()):,}"
+    said = {name: float(number) for name, number in re.findall(r"`(\w+)` ([\d.]+)", row[3])}
+    assert said.keys() == {name for name, count in parts.items() if count}
+    assert all(number == pytest.approx(parts[name] / 1e6, abs=0.051) for name, number in said.items())
+
+
+@pytest.mark.slow  # up to half a minute a system
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_multiply_adds_on_the_page_of_systems_are_those_of_info(system: str) -> None:
+    assert _size_row(system)[2] == f"{measure(system, 'exact', 'full').multiply_adds / 1e9:,.0f}"
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
