@@ -31,6 +31,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "parity"), str(ROOT / "tests"), str(Path(__file__).resolve().parent)]
 
+from fresh import fresh  # noqa: E402
 from limit import limit_of  # noqa: E402
 from machine import copy_rate, matmul_rate, processor  # noqa: E402
 
@@ -65,20 +66,6 @@ def build(form: str, folder: Path) -> tuple[torch.nn.Module, Any]:
     if form == "plain":
         be_plain(system)
     return (fuse_for_inference(system) if "folded" in form else system), batch
-
-
-def fresh(name: str) -> tuple[torch.nn.Module, Any]:
-    """A system of the table with fresh weights, and a frame of noise."""
-    from wholescene.data.collate import collate
-    from wholescene.preparation import prepare
-    from wholescene.systems import create, preset
-    from wholescene.systems.shapes import example_frame
-
-    torch.manual_seed(0)
-    system = create(name, preset(name)).eval()
-    frame = example_frame(system)
-    noise = np.random.default_rng(0).integers(0, 256, frame.main.picture.shape, dtype=np.uint8)
-    return system, collate([prepare(frame.with_main(noise, frame.main.camera), system.config.preparation)])
 
 
 def be_plain(system: torch.nn.Module) -> None:
