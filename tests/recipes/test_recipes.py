@@ -44,7 +44,7 @@ def test_every_recipe_is_written_and_read_back_the_same(name: str, tmp_path: Pat
         ({"system.fields.grid.shap": [1, 2, 3]}, "the nearest is 'shape'"),
         ({"system.name": "monoscen"}, "the nearest (is|are) 'monoscene'"),
         ({"system.conventions": "exakt"}, "the nearest is 'exact'"),
-        ({"data.augment.miror": 0}, "the nearest is 'mirror'"),
+        ({"data.augment.miror": 0}, "the nearest are 'mirror'"),
         ({"trainer.max_epochs": 3}, "set by the recipe itself"),
         ({"budget.epochs": 3.0}, "epochs or steps"),
         ({"budget": {}}, "without a limit"),

@@ -15,12 +15,15 @@ class Augmentation:
     Attributes:
         jitter: brightness, contrast and saturation change by a factor within 1 - jitter .. 1 + jitter; 0 leaves pictures as they are.
         mirror: probability of a mirrored picture, 0..1.
+        mirror_of: what a mirror image is of: the "fitted" picture that the system sees; or, as in Symphonies' released training, the "whole" one,
+            from which its part is then cut, while depth and camera are mirrored after their cut: 6 to 22 columns beside them on SemanticKITTI.
         flip: probability, for the volume's forward axis and again for its left axis, that occupancy and targets are turned round; 0..1. Only for
             systems that look at no picture (LMSCNet: 0.5).
     """
 
     jitter: float = 0.4
     mirror: float = 0.5
+    mirror_of: Literal["fitted", "whole"] = "fitted"
     flip: float = 0.0
 
     def __post_init__(self) -> None:

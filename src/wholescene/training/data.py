@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from wholescene.data import Dataset
-from wholescene.data.augment import augment, generator
+from wholescene.data.augment import augment, generator, mirror
 from wholescene.data.collate import collate
 from wholescene.data.config import Augmentation
 from wholescene.labels import UNKNOWN
@@ -78,7 +78,8 @@ class TrainingFrames(TorchDataset[tuple[Frame, float]]):
 
     Args:
         frames: the dataset.
-        preparation: of the system; applied before the augmentation, so that a mirror image is of the part that the system sees.
+        preparation: of the system; applied before the augmentation, so that a mirror image is of the part that the system sees, unless the
+            augmentation says otherwise.
         augmentation, seed: of the recipe.
     """
 
@@ -86,8 +87,13 @@ class TrainingFrames(TorchDataset[tuple[Frame, float]]):
         self.frames, self.preparation, self.augmentation, self.seed = frames, preparation, augmentation, seed
 
     def __getitem__(self, draw: Draw) -> tuple[Frame, float]:
-        frame = prepare(self.frames[draw.index], self.preparation)
-        return augment(frame, self.augmentation, generator(self.seed, draw.epoch, draw.index)), draw.weight
+        raw, numbers = self.frames[draw.index], (self.seed, draw.epoch, draw.index)
+        fitted = prepare(raw, self.preparation)
+        frame = augment(fitted, self.augmentation, generator(*numbers))
+        if self.augmentation.mirror_of == "whole" and frame.main.camera.mirrored != fitted.main.camera.mirrored:
+            whole = augment(prepare(mirror(raw), self.preparation), replace(self.augmentation, mirror=0.0), generator(*numbers))
+            frame = replace(frame, views={name: replace(view, picture=whole.views[name].picture) for name, view in frame.views.items()})
+        return frame, draw.weight
 
 
 def collate_portion(drawn: Sequence[tuple[Frame, float]]) -> Portion:
