@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wholescene.layers import scan
 from wholescene.layers.scan import AxisCodes, Order, ScanBlock, margin_region, scan_mask
 
 ORDERS: tuple[Order, ...] = ("first-to-last", "last-to-first", "centre-to-sides", "sides-to-centre")
@@ -154,3 +155,14 @@ def test_no_far_voxel_moves_a_near_one_without_a_margin() -> None:
     moved[:, :, 4] += 1
     changed = (block(volume) - block(moved)).abs().amax((0, 1, 3, 4)) > 0
     assert changed.tolist() == [False] * 4 + [True] * 2
+
+
+def test_many_sequences_go_through_in_parts_that_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    block, volume = ScanBlock(2, 8, 16, 2).eval(), torch.randn(2, 8, 3, 4, 5, requires_grad=True)
+    whole = block(volume)
+    slope = torch.autograd.grad(whole.square().sum(), volume)[0]
+    monkeypatch.setattr(scan, "_MOST_SEQUENCES", 7)
+    parts = block(volume)
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(torch.autograd.grad(parts.square().sum(), volume)[0], slope)

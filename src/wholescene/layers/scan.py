@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Order = Literal["first-to-last", "last-to-first", "centre-to-sides", "sides-to-centre"]
+_MOST_SEQUENCES = 2**15  # at a time: torch's attention on a GPU refuses dropout for more than 65,535, four volumes of 128 x 128 columns
 
 
 def ranks(length: int, order: Order) -> Tensor:
@@ -108,7 +109,9 @@ class AxisAttention(nn.Module):
             value = F.linear(tokens, weight[2 * width :], bias[2 * width :])
         query, key, value = (t.flatten(0, 1).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))  # (B N, heads, L, d)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+        parts = zip(*(t.split(_MOST_SEQUENCES) for t in (query, key, value)), strict=True)
+        made = [F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout) for q, k, v in parts]
+        mixed = made[0] if len(made) == 1 else torch.cat(made)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)).view(tokens.shape)
 
 
