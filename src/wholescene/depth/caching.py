@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wholescene.depth.files import Metres, Valid
-from wholescene.depth.sources import DepthSource
+from wholescene.depth.protocol import DepthSource
 from wholescene.errors import InputError
 from wholescene.files import open_array, writing
 from wholescene.structures import Frame

@@ -1,4 +1,4 @@
-"""Where depth comes from: one protocol, one table of names.
+"""Where depth comes from: every source by its name.
 
     source = depth_source("stereo")            # or "files:FOLDER@kitti", "mono:WEIGHTS", "iso:FILE", "truth"
     metres, valid = source(frame)
@@ -11,54 +11,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from wholescene.depth.files import Metres, Valid
+from wholescene.depth.protocol import SOURCES, DepthSource, said_sources, with_depth
 from wholescene.errors import InputError, unknown_name
 from wholescene.structures import Frame
 
-
-class DepthSource(Protocol):
-    """Gives the depth of a frame's main picture."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Inputs of a frame beside its main picture ("right")."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Everything that decides its answers beside the frame; empty where an answer is not worth keeping."""
-        ...
-
-    def __call__(self, frame: Frame) -> tuple[Metres, Valid]:
-        """(H, W) float32 metres along the optical axis, 0 where not valid; and (H, W) bool.
-
-        Raises:
-            InputError: the frame lacks what the source needs, or there is no depth for it.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class SourceRow:
-    """One source of the table.
-
-    Attributes:
-        name: the word before the colon.
-        argument: what stands behind the colon, for lists; in brackets where it may be left out.
-        summary: one line.
-        open: makes the source from the argument (empty where none was given).
-    """
-
-    name: str
-    argument: str
-    summary: str
-    open: Callable[[str], DepthSource]
+__all__ = ["SOURCES", "DepthSource", "Truth", "depth_source", "said_sources", "with_depth"]
 
 
 class Truth:
@@ -108,16 +70,7 @@ def _truth(argument: str) -> DepthSource:
     return Truth()
 
 
-SOURCES = {
-    row.name: row
-    for row in (
-        SourceRow("files", "FOLDER[@UNIT]", "depth or disparity maps that lie in a folder, one a frame", _files),
-        SourceRow("stereo", "[NEAREST_M]", "semi-global matching of a rectified pair, with a check from right to left (extra stereo)", _stereo),
-        SourceRow("mono", "WEIGHTS", "a metric depth network, by folder or hub name (extra depth)", _mono),
-        SourceRow("iso", "FILE", "the metric depth network (for rooms) that converted weights of ISO hold", _iso),
-        SourceRow("truth", "", "what the frame itself knows (procedural worlds, depth cameras)", _truth),
-    )
-}
+_OPENERS: dict[str, Callable[[str], DepthSource]] = {"files": _files, "stereo": _stereo, "mono": _mono, "iso": _iso, "truth": _truth}
 
 
 def depth_source(text: str) -> DepthSource:
@@ -129,35 +82,7 @@ def depth_source(text: str) -> DepthSource:
     name, _, argument = text.partition(":")
     if name not in SOURCES:
         raise unknown_name("depth source", name, SOURCES)
-    return SOURCES[name].open(argument)
-
-
-def said_sources(*without: str) -> str:
-    """The table in one line, for messages.
-
-    >>> said_sources("files", "iso", "mono", "truth")
-    'stereo[:NEAREST_M]'
-    """
-    return ", ".join(row.name + _said_argument(row.argument) for row in SOURCES.values() if row.name not in without)
-
-
-def _said_argument(argument: str) -> str:
-    return argument.replace("[", "[:", 1) if argument.startswith("[") else f":{argument}" if argument else ""
-
-
-def with_depth(frame: Frame, source: DepthSource) -> Frame:
-    """The frame with the depth that the source gives it, as an input.
-
-    Raises:
-        InputError: as the source; or it knows no depth at all for this frame.
-    """
-    metres, valid = source(frame)
-    width, height = frame.main.camera.size
-    if metres.shape != (height, width):
-        raise InputError(f"{frame.name}: depth of {metres.shape[1]} x {metres.shape[0]} for a picture of {width} x {height} pixels; they must agree")
-    if not valid.any():
-        raise InputError(f"{frame.name}: no pixel has a depth; look at the input of the depth source, or take another one")
-    return replace(frame, depth=metres)
+    return _OPENERS[name](argument)
 
 
 def _metres(text: str) -> float:

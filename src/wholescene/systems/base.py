@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wholescene.camera import Camera
 from wholescene.data.collate import collate
-from wholescene.depth.sources import DepthSource, said_sources, with_depth
+from wholescene.depth.protocol import DepthSource, said_sources, with_depth
 from wholescene.errors import InputError
 from wholescene.grid import VoxelGrid
 from wholescene.preparation import Preparation, prepare
