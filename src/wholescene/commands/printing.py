@@ -22,7 +22,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
         drawn = Table(header_style="bold")
         for i, column in enumerate(columns):
-            drawn.add_column(column, justify="right" if _numeric(cells, i) else "left", no_wrap=i == 0)
+            drawn.add_column(column, justify="right" if _numeric(cells, i) else "left", no_wrap=i == 0, overflow="ellipsis" if i == 0 else "fold")
         for row in cells:
             drawn.add_row(*map(Text, row))
         Console().print(drawn)

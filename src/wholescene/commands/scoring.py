@@ -1,4 +1,4 @@
-"""`evaluate` by the number of refinement steps, and under disturbances."""
+"""`evaluate` by the number of refinement steps, and under disturbances; what the variants of a study cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wholescene.commands.printing import facts, table
+from wholescene.commands.printing import facts, table, warn
 from wholescene.commands.reporting import PICTURE_SUFFIXES, save_picture
 from wholescene.errors import InputError
 from wholescene.files import write_text
@@ -14,6 +14,7 @@ from wholescene.files import write_text
 if TYPE_CHECKING:
     from wholescene.data import Dataset
     from wholescene.systems.base import System
+    from wholescene.training.study import Study
 
 
 def score_specially(
@@ -67,6 +68,25 @@ def score_specially(
     if figure is not None:
         save_picture(found.figure(f"{system.name} under disturbances: {about.get('recipe', '')}"), figure)
         print(f"wrote {figure}")
+    if out is not None:
+        found.save(out)
+        print(f"wrote {out}")
+
+
+def print_costs(study: Study, folder: Path, out: Path | None) -> None:
+    """Measure what the variants of a study cost, and print (and write) it.
+
+    Args:
+        study: what is compared.
+        folder: of its runs, if there are any.
+        out: JSON to write.
+    """
+    from wholescene.training.costs import costs
+
+    found = costs(study, folder, say=warn)
+    header, *rows = found.table()
+    table(header, rows)
+    facts(found.provenance.items())
     if out is not None:
         found.save(out)
         print(f"wrote {out}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from wholescene.commands.options import File, Folder, check_device, shown
+from wholescene.commands.options import File, Folder, Switch, check_device, shown
 from wholescene.commands.overrides import overrides_from
 from wholescene.commands.printing import facts, table
 from wholescene.errors import InputError, require
@@ -167,6 +167,8 @@ def study(
     out: Folder | None = None,
     jobs: Annotated[int, shown("N")] = 1,
     report: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    costs: Switch = False,
+    json: File | None = None,
     list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
 ) -> None:
     """Train variants of a recipe and compare them.
@@ -176,11 +178,16 @@ def study(
 
     Try: wholescene study monoscene-context-prior --out runs/context-prior
 
+    Try: wholescene study rooms --costs
+
     Args:
         file: a name from --list, or a .yaml file.
         out: folder of the study; runs/STUDY by default.
         jobs: train so many runs at a time, each on one core.
         report: print the table of the finished runs and train nothing.
+        costs: train nothing; measure parameters, multiply-adds, seconds and memory of every variant here, with the weights of runs that are
+            done in its folder, else with fresh ones.
+        json: with --costs, also write them as JSON.
         list_: list the studies of the package.
     """
     require("lightning", "train")
@@ -194,6 +201,13 @@ def study(
         raise InputError("which study? `wholescene study --list` lists those of the package; an own one is a .yaml file")
     found = studies.load(file)
     folder = out if out is not None else Path("runs") / found.name
+    if costs:
+        from wholescene.commands.scoring import print_costs
+
+        print_costs(found, folder, json)
+        return
+    if json is not None:
+        raise InputError(f"--json {json} is for --costs; a study keeps its scores in results.json in its folder")
     outcome = studies.finished(found, folder) if report else studies.study(found, folder, jobs=jobs, say=print)
     header, *rows = outcome.table()
     table(header, rows)
