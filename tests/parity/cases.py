@@ -7,7 +7,7 @@ def pytest_generate_tests(metafunc):
 def test_taps(case):
     check(forge.compare(case.folder, {...}, whole=True), {"*.gradient": 1e-4, "*": 1e-5}, skip={"img": "compared by the picture tests"})
 
-The answers lie in `expected.npz`, packed with LZMA (a zip all the same, a tenth smaller than NumPy's own packing).
+The answers lie in `expected.npz`, packed with LZMA by `packing.py` (a zip all the same); what it rounded or thinned, a case's README says.
 """
 
 from __future__ import annotations

@@ -14,12 +14,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from watching import Places, Watch, check_fingerprint, counted, forged_into
+from watching import Places, Watch, check_trainable, counted, forged_into
 
 from cases import Case, find_cases
 from wholescene.camera import Camera
 from wholescene.checkpoints.cgformer import TABLES
-from wholescene.checkpoints.table import Converted
 from wholescene.data.collate import collate
 from wholescene.grid import semantic_kitti_grid
 from wholescene.structures import Batch, Frame, Lifted, Prediction, View
@@ -153,19 +152,10 @@ def forged(case: Case) -> tuple[CGFormer, Batch]:
     return system, collate([frame_of(case)])
 
 
-def check_names(case: Case, converted: Converted, system: CGFormer) -> None:
-    """The table covers every released name once and gives the file back; what trains is what the case says."""
-    keys = forge.read_keys(case.folder / "keys.tsv")
-    given_back = TABLES["semantic-kitti"].restore(converted.live, converted.dead, converted.order)
-    assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
-    check_fingerprint(case)
-    assert sum(p.numel() for p in system.parameters()) == case.facts["trainable"]
-
-
 def test_every_tap_is_the_released_one(case: Case) -> None:
     system, converted = forged_into(case, TABLES["semantic-kitti"], exact(case))
     assert isinstance(system, CGFormer)
-    check_names(case, converted, system)
+    check_trainable(case, TABLES["semantic-kitti"], converted, system)
     del converted
     batch = collate([frame_of(case)])
     for layer in system.half_3d.volume_net.attention.layers:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import forge
 import numpy as np
+import packing
 import pytest
 
 from cases import Case, check, find_cases, forge_call
@@ -103,3 +104,21 @@ def test_a_forge_expression_is_the_call_it_says() -> None:
 def test_anything_else_is_refused_unevaluated(text: str) -> None:
     with pytest.raises(ValueError, match=r"not one call|more than"):
         forge_call(text)
+
+
+def test_packing_keeps_whole_taps_and_moves_sampled_ones_within_its_promise(tmp_path):
+    rng = np.random.default_rng(0)
+    sampled = (rng.normal(size=400) * 10.0 ** rng.integers(-6, 1, 400)).astype(np.float32)
+    sampled[:3] = np.nan, np.inf, 0.0
+    held = {"a.index": np.arange(0, 4000, 10), "a.values": sampled, "b.values": sampled[3:], "c.index": np.arange(9), "c.values": np.arange(9)}
+    packing.write(tmp_path / "expected.npz", packing.packed(held, bits=18, most=100))
+    with np.load(tmp_path / "expected.npz", allow_pickle=False) as found:
+        kept = found["a.values"], sampled[found["a.index"] // 10]
+        assert len(kept[0]) == 100
+        np.testing.assert_array_equal(np.isfinite(kept[0]), np.isfinite(kept[1]))
+        gap, most = np.nanmax(np.abs(kept[0][1:] - kept[1][1:])), np.nanmax(np.abs(kept[1][1:]))
+        assert 0 < gap <= 2.0**-18 * most
+        np.testing.assert_array_equal(found["b.values"], sampled[3:])
+        np.testing.assert_array_equal(found["c.values"], np.arange(9))
+    exact = packing.packed(held, bits=18, most=None, exact=["a*"])
+    np.testing.assert_array_equal(exact["a.values"], sampled)

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 from test_cgformer import compare_end, compare_geometry, frame_of, places_of_attention, places_of_lift, tolerances_of
-from watching import Places, Watch, check_fingerprint, counted, forged_into
+from watching import Places, Watch, check_trainable, counted, forged_into
 
 from cases import Case, find_cases
 from wholescene.checkpoints.scanssc import TABLES
-from wholescene.checkpoints.table import Converted
 from wholescene.data.collate import collate
 from wholescene.structures import Batch, Frame, Prediction
 from wholescene.systems.base import System
@@ -67,19 +66,10 @@ def places_of_scan(system: ScanSSC) -> Places:
     return places
 
 
-def check_names(case: Case, converted: Converted, system: ScanSSC) -> None:
-    """The table covers every released name once and gives the file back; what trains is what the case says."""
-    keys = forge.read_keys(case.folder / "keys.tsv")
-    given_back = TABLES["semantic-kitti"].restore(converted.live, converted.dead, converted.order)
-    assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
-    check_fingerprint(case)
-    assert sum(p.numel() for p in system.parameters()) == case.facts["trainable"]
-
-
 def test_every_tap_is_the_released_one(case: Case) -> None:
     system, converted = forged_into(case, TABLES["semantic-kitti"], exact(case))
     assert isinstance(system, ScanSSC)
-    check_names(case, converted, system)
+    check_trainable(case, TABLES["semantic-kitti"], converted, system)
     del converted
     batch = collate([with_lidar(case, frame_of(case))])
     for layer in system.half_3d.volume_net.attention.layers:

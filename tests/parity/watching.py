@@ -98,11 +98,23 @@ def check_fingerprint(case: Case) -> None:
 
 def check_inverse(case: Case, table: NameTable, converted: Converted) -> None:
     """Assert that the table gives back the released state, name by name, in its order, with as many parameters as the case says."""
-    keys = forge.read_keys(case.folder / "keys.tsv")
-    given_back = table.restore(converted.live, converted.dead, converted.order)
-    assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
-    check_fingerprint(case)
+    given_back = given_back_of(case, table, converted)
     buffers = ("num_batches_tracked", "running_mean", "running_var")
     computed = set(case.facts.get("not_forged", ()))
     total = sum(t.numel() for name, t in given_back.items() if name not in computed and not name.endswith(buffers))
     assert total == case.facts["parameters"]
+
+
+def check_trainable(case: Case, table: NameTable, converted: Converted, system: nn.Module) -> None:
+    """Assert that the table gives back the released state, and that as many parameters train as the case says."""
+    given_back_of(case, table, converted)
+    assert sum(p.numel() for p in system.parameters()) == case.facts["trainable"]
+
+
+def given_back_of(case: Case, table: NameTable, converted: Converted) -> Mapping[str, Tensor]:
+    """What the table gives back of the released state; every name once, in its order and shape."""
+    keys = forge.read_keys(case.folder / "keys.tsv")
+    given_back = table.restore(converted.live, converted.dead, converted.order)
+    assert [(name, tuple(t.shape)) for name, t in given_back.items()] == [(name, shape) for name, shape, _ in keys]
+    check_fingerprint(case)
+    return given_back
