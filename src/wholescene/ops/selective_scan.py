@@ -222,8 +222,12 @@ def _block_backward(
         to_read = to_y * (tokens.gate * opened)
     found["C"] = rows_dot(states, to_read)
     adjoint = to_read[:, :, None] * tokens.C[..., None]
-    following = torch.cat([decay[1:], torch.ones_like(decay[:1])])
-    run(following, adjoint, carry, piece, backwards=True)
+    if piece > 1:
+        following = torch.cat([decay[1:], torch.ones_like(decay[:1])])
+        run(following, adjoint, carry, piece, backwards=True)
+    else:
+        adjoint[-1].add_(carry)
+        run(decay[1:], adjoint[:-1], adjoint[-1], piece, backwards=True)
     carry = decay[0] * adjoint[0]
     into = rows_times(tokens.B, adjoint)  # sum over n of lam B
     found["B"] = rows_dot(adjoint, tokens.delta * tokens.u)
@@ -231,7 +235,11 @@ def _block_backward(
     decay[0].mul_(start)
     through = decay.mul_(adjoint)  # lam_t a_t h_{t-1}
     to_delta = torch.mul(through, A, out=states).sum(2).addcmul_(tokens.u, into)
-    sums.A.add_(through.mul_(tokens.delta[:, :, None]).sum(0))
+    if piece > 1:
+        sums.A.add_(through.mul_(tokens.delta[:, :, None]).sum(0))
+    else:  # a token is large enough to be a call of its own, which spares writing the products
+        for own, delta in zip(through.unbind(0), tokens.delta.unbind(0), strict=True):
+            sums.A.addcmul_(own, delta[:, None])
     to_before = torch.ops.aten.softplus_backward(to_delta, tokens.before, 1, 20)  # torch's softplus is the identity above 20
     found["dt"] = to_before if tokens.counts is None else to_before * tokens.counts
     found["u"] = tokens.delta * into
