@@ -58,15 +58,36 @@ def reference(x: Tensor, offsets: Tensor, weight: Tensor, padding: int = 1) -> T
 
 
 def cpu(x: Tensor, offsets: Tensor, weight: Tensor, padding: int = 1) -> Tensor:
-    """The same tap by tap, so that without gradients one reading of the map is held and not nine. Arguments as `reference`."""
+    """The same tap by tap, so that without gradients one reading of the map is held and not nine; a cell's channels lie side by side, so that the
+    four corners of a place are four rows, summed as they are read. Arguments as `reference`."""
     groups = x.shape[1] // weight.shape[1]
-    filters = weight.flatten(2).unflatten(0, (groups, -1)).movedim(-1, 0).contiguous()  # (taps, groups, O / groups, C / groups)
+    filters = weight.flatten(2).unflatten(0, (groups, -1)).permute(3, 0, 2, 1).contiguous()  # (taps, groups, C / groups, O / groups)
+    places = _places(offsets, weight, padding)
+    made = [_convolved(one, [(y[i].flatten(), u[i].flatten()) for y, u in places], filters) for i, one in enumerate(x)]
+    return torch.stack(made).unflatten(2, offsets.shape[-2:])
+
+
+def _convolved(x: Tensor, places: list[tuple[Tensor, Tensor]], filters: Tensor) -> Tensor:
+    """One map (C, h, w), a place (n,) and (n,) a tap, to (O, n)."""
+    cells = torch.cat([x.flatten(1).T, x.new_zeros(1, len(x))])  # the last row is what lies outside
     total: Tensor | None = None
-    for own, place in zip(filters, _places(offsets, weight, padding), strict=True):
-        made = torch.matmul(own, _read(x, place).flatten(2).unflatten(1, (groups, -1)))
+    for own, (y, u) in zip(filters, places, strict=True):
+        corners, shares = _corners(y, u, x.shape[1], x.shape[2])
+        rows = F.embedding_bag(corners, cells, mode="sum", per_sample_weights=shares)
+        made = torch.matmul(rows.unflatten(1, (len(own), -1)).transpose(0, 1), own)  # (groups, n, O / groups)
         total = made if total is None else total.add_(made)
     assert total is not None
-    return total.flatten(1, 2).unflatten(2, offsets.shape[-2:])
+    return total.transpose(1, 2).flatten(0, 1)
+
+
+def _corners(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The four cells around each place (n,) of a map, (n, 4) int64, `height * width` for one outside; and their shares (n, 4)."""
+    top, left = y.detach().floor(), x.detach().floor()
+    below, right = y - top, x - left
+    rows, columns = torch.stack([top, top, top + 1, top + 1], 1), torch.stack([left, left + 1, left, left + 1], 1)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    shares = torch.stack([(1 - below) * (1 - right), (1 - below) * right, below * (1 - right), below * right], 1)
+    return torch.where(inside, rows * width + columns, height * width).long(), shares
 
 
 def _read(x: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
