@@ -11,8 +11,9 @@ from wholescene.grid import GridPlacement
 from wholescene.labels import SEMANTIC_KITTI
 from wholescene.scene import Scene
 from wholescene.view import growth
-from wholescene.view.chart import _COLOURS, Chart, draw_charts
+from wholescene.view.chart import Chart, draw_charts
 from wholescene.view.growth import _ENTERED, _LEFT, _STAYED, Stage, draw_growth
+from wholescene.view.plots import LINES
 
 
 def _scene() -> Scene:
@@ -75,6 +76,6 @@ def test_higher_values_are_drawn_higher_and_gaps_are_left() -> None:
     chart = Chart("noise", ["0.1", "0.2", "0.3"], "sigma", {"high": [1.0, 0.9, 0.95], "low": [0.3, float("nan"), 0.2]})
     drawn = draw_charts([chart], "a title", base=1.0)
     pixels = np.asarray(drawn)[80:]
-    rows = [np.nonzero((pixels == colour).all(-1))[0].mean() for colour in _COLOURS[:2]]
+    rows = [np.nonzero((pixels == colour).all(-1))[0].mean() for colour in LINES[:2]]
     assert rows[0] < rows[1]
     assert draw_charts([chart] * 5, "a title").height > drawn.height

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from wholescene.view.plots import Colour, colours_of, draw_legend, draw_line
 from wholescene.view.style import BACKGROUND, QUIET, TEXT, font
 
-_COLOURS = ((102, 194, 255), (255, 176, 59), (126, 217, 87), (255, 105, 97), (200, 150, 255), (240, 240, 110))
 _ROOM = (300, 210)  # of a chart, with its words
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 30, 42
 
@@ -44,26 +44,22 @@ def draw_charts(charts: Sequence[Chart], title: str, below: str = "", columns: i
     """
     values = [v for chart in charts for series in chart.series.values() for v in series if math.isfinite(v)]
     low, high = min([*values, *([] if base is None else [base]), 0.0]), max([*values, *([] if base is None else [base]), 1e-9])
-    names = list(dict.fromkeys(name for chart in charts for name in chart.series))
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
     canvas = Image.new("RGB", (max(columns * _ROOM[0], 480), rows * _ROOM[1] + 86), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     pen.text((14, 8), title, fill=TEXT, font=font(17))
     pen.text((14, 32), below, fill=QUIET, font=font(12))
-    x = 14.0
-    for name, colour in zip(names, _cycled(len(names)), strict=True):
-        pen.line([(x, 64), (x + 18, 64)], fill=colour, width=3)
-        pen.text((x + 24, 57), name, fill=TEXT, font=font(12))
-        x += 44 + font(12).getlength(name)
+    colours = colours_of(dict.fromkeys(name for chart in charts for name in chart.series))
+    draw_legend(pen, colours, (14, 64), 12)
     for i, chart in enumerate(charts):
         corner = ((i % columns) * _ROOM[0], 80 + (i // columns) * _ROOM[1])
-        _draw(pen, chart, corner, (low, high * 1.05), dict(zip(names, _cycled(len(names)), strict=True)), base)
+        _draw(pen, chart, corner, (low, high * 1.05), colours, base)
     return canvas
 
 
 def _draw(
-    pen: ImageDraw.ImageDraw, chart: Chart, corner: tuple[int, int], span: tuple[float, float], colours: Mapping[str, tuple[int, int, int]],
+    pen: ImageDraw.ImageDraw, chart: Chart, corner: tuple[int, int], span: tuple[float, float], colours: Mapping[str, Colour],
     base: float | None,
 ) -> None:  # fmt: skip
     """One chart with its axes."""
@@ -86,9 +82,7 @@ def _draw(
     pen.text((left, bottom + 19), chart.unit, fill=QUIET, font=font(11))
     for name, series in chart.series.items():
         points = [(place, height(value)) for place, value in zip(places, series, strict=True) if math.isfinite(value)]
-        pen.line(points, fill=colours[name], width=2)
-        for x, y in points:
-            pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colours[name])
+        draw_line(pen, points, colours[name], 3)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -102,7 +96,3 @@ def _ticks(low: float, high: float) -> list[float]:
     step = min((power * m for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - rough))
     first = math.ceil(low / step - 1e-9)
     return [round(step * i, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _cycled(count: int) -> list[tuple[int, int, int]]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]

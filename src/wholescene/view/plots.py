@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from wholescene.view.style import BACKGROUND, QUIET, TEXT, font
 
-LINES = ((90, 170, 255), (255, 170, 60), (110, 220, 120), (255, 100, 120), (190, 140, 255), (120, 220, 220))
+Colour = tuple[int, int, int]
+LINES: tuple[Colour, ...] = ((90, 170, 255), (255, 170, 60), (110, 220, 120), (255, 100, 120), (190, 140, 255), (120, 220, 220))
 _FILL = (58, 63, 70)
 _SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (560, 360), 52, 14, 44, 42
 _LEGEND = 34
@@ -76,12 +77,9 @@ def _drawn(panel: Panel) -> Image.Image:
         pen.text((place((left + right) / 2, 1)[0], _TOP - 4), name, fill=QUIET, font=font(12), anchor="mb")
     for tick in np.linspace(start, stop, 5):
         pen.text((place(tick, 0)[0], _SIZE[1] - _BOTTOM + 4), f"{round(float(tick), 6) + 0.0:.4g}", fill=QUIET, font=font(11), anchor="mt")
-    for values, colour in zip(panel.lines.values(), LINES * (len(panel.lines) // len(LINES) + 1), strict=False):
+    for values, colour in zip(panel.lines.values(), colours_of(panel.lines).values(), strict=True):
         points = [place(float(a), float(v) / top) for a, v in zip(x, values, strict=True)]
-        pen.line(points, fill=colour, width=2)
-        if len(points) <= 64:
-            for a, b in points:
-                pen.ellipse((a - 2, b - 2, a + 2, b + 2), fill=colour)
+        draw_line(pen, points, colour, 2 if len(points) <= 64 else 0)
     pen.text((_SIZE[0] / 2, 8), panel.title, fill=TEXT, font=font(16), anchor="mt")
     pen.text((_SIZE[0] / 2, _SIZE[1] - 6), panel.x_label, fill=TEXT, font=face, anchor="mb")
     return picture
@@ -102,9 +100,31 @@ def _dotted(pen: ImageDraw.ImageDraw, low: tuple[float, float], high: tuple[floa
 
 
 def _legend(whole: Image.Image, names: Sequence[str], background: str, top: int) -> None:
-    pen, face, x = ImageDraw.Draw(whole), font(14), 20.0
-    entries = [(name, LINES[i % len(LINES)]) for i, name in enumerate(names)] + ([(background, _FILL)] if background else [])
-    for name, colour in entries:
-        pen.rectangle((x, top + 12, x + 22, top + 18), fill=colour)
-        pen.text((x + 28, top + 15), name, fill=TEXT, font=face, anchor="lm")
-        x += 52 + face.getlength(name)
+    draw_legend(ImageDraw.Draw(whole), {**colours_of(names), **({background: _FILL} if background else {})}, (20, top + 15), 14)
+
+
+def colours_of(names: Iterable[str]) -> dict[str, Colour]:
+    """A colour for each line."""
+    return {name: LINES[i % len(LINES)] for i, name in enumerate(names)}
+
+
+def draw_line(pen: ImageDraw.ImageDraw, points: Sequence[tuple[float, float]], colour: Colour, dot: int) -> None:
+    """A line through the points, with dots of that radius on them."""
+    pen.line(points, fill=colour, width=2)
+    for x, y in points if dot else ():
+        pen.ellipse((x - dot, y - dot, x + dot, y + dot), fill=colour)
+
+
+def draw_legend(pen: ImageDraw.ImageDraw, entries: Mapping[str, Colour], start: tuple[float, float], size: int) -> None:
+    """Bars and their names in one row.
+
+    Args:
+        entries: name -> colour.
+        start: left end of the row, and its middle.
+        size: of the letters, pixels.
+    """
+    x, y = start
+    for name, colour in entries.items():
+        pen.rectangle((x, y - 3, x + 22, y + 3), fill=colour)
+        pen.text((x + 28, y), name, fill=TEXT, font=font(size), anchor="lm")
+        x += 52 + font(size).getlength(name)
