@@ -22,7 +22,7 @@ from wholescene.systems.base import System
 from wholescene.systems.refine.config import Refine
 from wholescene.training import anytime
 from wholescene.training.evaluate import evaluate
-from wholescene.training.robustness import robustness
+from wholescene.training.robustness import Robustness, robustness
 
 
 class Small:
@@ -59,10 +59,17 @@ def test_scores_by_steps_are_those_of_the_answers_after_them(refined: Any) -> No
         assert result.seconds > 0
     assert results[1].active == (1.0, 1.0)
     assert results[0].evaluation.scores != results[1].evaluation.scores
-    header, coarse, second = anytime.table(results)
-    assert header[:3] == ("steps", "IoU", "mIoU")
-    assert (coarse[0], second[0], coarse[-3], second[-3]) == ("0", "2", "-", "100.0 100.0")
-    assert json.loads(json.dumps(anytime.as_dict(results)))["by_steps"][1]["steps"] == 2
+    header, *rows = anytime.table(results)
+    assert header[1:] == ("T=0", "T=2")
+    said = {name: cells for name, *cells in rows}
+    assert said["active % in step 2"] == ["-", "100.0"]
+    for split in ("visible", "hidden", "near", "far"):
+        assert said[f"IoU {split}"] == [f"{100 * r.evaluation.scores[split].iou:.2f}" for r in results]
+        assert said[f"mIoU {split}"] == [f"{100 * r.evaluation.scores[split].miou:.2f}" for r in results]
+    again = anytime.of_dict(json.loads(json.dumps(anytime.as_dict(results))), "here")
+    assert anytime.table(again) == [header, *rows]
+    with pytest.raises(InputError, match="here holds no scores by steps"):
+        anytime.of_dict({}, "here")
 
 
 def test_a_system_that_does_not_refine_has_no_steps() -> None:
@@ -87,7 +94,10 @@ def test_a_suite_scores_every_severity_beside_the_clean_input(tmp_path: Path) ->
     header, clean, *_, mean, overall = found.table()
     assert (header[:2], clean[:2], mean[:2], overall[0]) == (("disturbance", "severity"), ("clean", "-"), ("mean of contrast", "left"), "mean of all")
     found.save(tmp_path / "robust.json")
-    assert len(json.loads((tmp_path / "robust.json").read_text())["rows"]) == 4
+    assert Robustness.load(tmp_path / "robust.json") == found
+    (tmp_path / "robust.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no scores under disturbances"):
+        Robustness.load(tmp_path / "robust.json")
     assert "seed of the disturbances" in found.provenance
 
 

@@ -87,10 +87,24 @@ def taking(system: System, steps: int | None) -> Any:
 
 
 def table(results: Sequence[AtSteps]) -> list[tuple[str, ...]]:
-    """Rows of text: a header, then one row a number of steps, scores in per cent."""
-    splits = [split for split in results[0].evaluation.scores if split != "all"]
-    header = ("steps", "IoU", "mIoU", *(f"mIoU {split}" for split in splits), "active % each step", "s a frame", "peak MiB")
-    return [header, *(_row(result, splits) for result in results)]
+    """Rows of text: a header, then a row each score (per cent), share, time and memory; a column a number of steps."""
+    splits = list(results[0].evaluation.scores)
+    scores = [(f"{kind}{_of(split)}", *(f"{100 * score(r, kind, split):.2f}" for r in results)) for kind in ("IoU", "mIoU") for split in splits]
+    most = max(len(r.active) for r in results)
+    active = [(f"active % in step {i + 1}", *(f"{100 * r.active[i]:.1f}" if i < len(r.active) else "-" for r in results)) for i in range(most)]
+    seconds = ("s a frame", *(f"{r.seconds:.3f}" for r in results))
+    peak = ("peak MiB of the process", *(f"{r.peak / 2**20:,.0f}" if r.peak else "-" for r in results))
+    return [("after so many steps", *(f"T={r.steps}" for r in results)), *scores, *active, seconds, peak]
+
+
+def score(result: AtSteps, kind: str, split: str = "all") -> float:
+    """Its "IoU" or "mIoU" of a split, 0..1."""
+    scores = result.evaluation.scores[split]
+    return scores.iou if kind == "IoU" else scores.miou
+
+
+def _of(split: str) -> str:
+    return "" if split == "all" else f" {split}"
 
 
 def as_dict(results: Sequence[AtSteps]) -> dict[str, Any]:
@@ -99,12 +113,16 @@ def as_dict(results: Sequence[AtSteps]) -> dict[str, Any]:
     return {"by_steps": rows}
 
 
-def _row(result: AtSteps, splits: Sequence[str]) -> tuple[str, ...]:
-    scores = result.evaluation.scores
-    each = [f"{100 * scores[split].miou:.2f}" for split in splits]
-    active = " ".join(f"{100 * share:.1f}" for share in result.active) or "-"
-    peak = f"{result.peak / 2**20:,.0f}" if result.peak else "-"
-    return (str(result.steps), f"{100 * scores['all'].iou:.2f}", f"{100 * scores['all'].miou:.2f}", *each, active, f"{result.seconds:.3f}", peak)
+def of_dict(plain: Any, where: str) -> list[AtSteps]:
+    """The inverse of `as_dict`.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return [AtSteps(r["steps"], Evaluation.of_dict(r, where), tuple(r["active"]), r["seconds"], r["peak"]) for r in plain["by_steps"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{where} holds no scores by steps ({error!r}); remove it to score again") from error
 
 
 def _after(system: System, dataset: Dataset, steps: int, about: dict[str, str], loading: dict[str, Any]) -> AtSteps:

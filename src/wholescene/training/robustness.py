@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wholescene.data import Dataset
 from wholescene.data.disturb import Disturbance, DisturbedFrames
 from wholescene.errors import InputError
-from wholescene.files import write_text
+from wholescene.files import read_bytes, write_text
 from wholescene.systems.base import System
 from wholescene.training.anytime import taking
 from wholescene.training.evaluate import evaluate
@@ -81,6 +81,20 @@ class Robustness:
         """As JSON, whole or not at all."""
         rows = [{"name": r.name, "severity": r.severity, "unit": r.unit, "iou": r.iou, "miou": r.miou} for r in (self.clean, *self.rows)]
         write_text(path, json.dumps({"steps": self.steps, "rows": rows, "provenance": self.provenance}, indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Robustness:
+        """The inverse of `save`.
+
+        Raises:
+            InputError: the file is missing or holds no suite.
+        """
+        try:
+            plain = json.loads(read_bytes(path, 2**24, "saved suite"))
+            clean, *rows = [Disturbed(r["name"], r["severity"], r["unit"], tuple(r["iou"]), tuple(r["miou"])) for r in plain["rows"]]
+            return cls(tuple(plain["steps"]), clean, tuple(rows), plain["provenance"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} holds no scores under disturbances ({error!r}); remove it to score again") from error
 
     def _row(self, row: Disturbed) -> tuple[str, ...]:
         left = self.left(row)

@@ -131,7 +131,7 @@ class Outcome:
     def _row(self, runs: Runs) -> tuple[str, ...]:
         steps = f"{min(runs.steps)}" if len(set(runs.steps)) == 1 else f"{min(runs.steps)}..{max(runs.steps)}"
         verdict = "" if runs is self.runs[0] else compare(self.runs[0].values("mIoU"), runs.values("mIoU"))
-        return (runs.variant, str(len(runs.evaluations)), steps, *(_with_spread(runs.values(name)) for name in COLUMNS), verdict)
+        return (runs.variant, str(len(runs.evaluations)), steps, *(with_spread(runs.values(name)) for name in COLUMNS), verdict)
 
 
 def compare(base: Sequence[float], other: Sequence[float]) -> str:
@@ -295,6 +295,7 @@ def _check_same(recipe: Recipe, folder: Path) -> None:
         raise InputError(f"{folder} holds a run of another recipe; choose another folder, or remove it to train that variant again")
 
 
-def _with_spread(values: Sequence[float]) -> str:
+def with_spread(values: Sequence[float]) -> str:
+    """The mean in per cent, with the standard deviation where there are several."""
     mean = f"{100 * fmean(values):.2f}"
     return f"{mean} ± {100 * stdev(values):.2f}" if len(values) > 1 else mean
