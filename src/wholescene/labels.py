@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,3 +139,14 @@ def label_set(name: str) -> LabelSet:
     if name not in _LABEL_SETS:
         raise unknown_name("label set", name, _LABEL_SETS)
     return _LABEL_SETS[name]
+
+
+def inverse_log_weights(counts: Sequence[float], epsilon: float = 0.001) -> tuple[float, ...]:
+    """Class weights 1 / ln(count + epsilon) (MonoScene, section 3.4; epsilon 1e-6 in Symphonies), of a number of training voxels a class.
+
+    Raises:
+        InputError: a count for which the logarithm is not positive.
+    """
+    if not all(math.isfinite(n) and n + epsilon > 1 for n in counts):
+        raise InputError(f"class weights 1/ln(count) need finite counts above 1 for every class; found {list(counts)}")
+    return tuple(1 / math.log(n + epsilon) for n in counts)

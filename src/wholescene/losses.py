@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,24 +72,6 @@ class VoxelSums:
         counts = count_known(ids, targets, frustums, logits.shape[1])
         mass, hits, surprise = _Sums.apply(logits, targets, ids.to(torch.int16), counts)
         return cls(counts, mass, hits, surprise, _kind(logits))
-
-
-def inverse_log_weights(counts: Sequence[float], epsilon: float = 0.001) -> Tensor:
-    """Class weights 1 / ln(count + epsilon), computed in float64 (MonoScene, section 3.4; epsilon 1e-6 in Symphonies).
-
-    Args:
-        counts: K numbers of training voxels a class, each above 1.
-
-    Returns:
-        (K,) float32.
-
-    Raises:
-        InputError: a count for which the logarithm is not positive.
-    """
-    values = np.asarray(counts, np.float64)
-    if values.ndim != 1 or not np.all(np.isfinite(values)) or not np.all(values + epsilon > 1):
-        raise InputError(f"class weights 1/ln(count) need finite counts above 1 for every class; found {values.tolist()}")
-    return torch.from_numpy((1.0 / np.log(values + epsilon)).astype(np.float32))
 
 
 def cross_entropy(sums: VoxelSums, class_weights: Tensor | None = None, over: Literal["weights", "voxels"] = "weights") -> Tensor:

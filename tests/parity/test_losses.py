@@ -15,13 +15,12 @@ from torch import Tensor
 
 from cases import Case, check, find_cases
 from wholescene.geometry.relations import relation_targets
-from wholescene.labels import SEMANTIC_KITTI, UNKNOWN
+from wholescene.labels import SEMANTIC_KITTI, UNKNOWN, inverse_log_weights
 from wholescene.losses import (
     VoxelSums,
     cross_entropy,
     frustum_proportion,
     geometric_affinity,
-    inverse_log_weights,
     relation,
     semantic_affinity,
 )
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.parity
 
 FRUSTUMS = 64
 VOXEL_LOSSES = ("ce", "semantic", "geometric", "frustum")
-CLASS_WEIGHTS = {20: inverse_log_weights(SEMANTIC_KITTI.voxels), 12: torch.tensor([0.05] + [1.0] * 11)}
+CLASS_WEIGHTS = {20: torch.tensor(inverse_log_weights(SEMANTIC_KITTI.voxels)), 12: torch.tensor([0.05] + [1.0] * 11)}
 Volumes = dict[str, Tensor]
 
 

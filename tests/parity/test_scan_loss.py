@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from cases import Case, check, find_cases
+from wholescene.labels import inverse_log_weights
 from wholescene.layers.scan import Order
-from wholescene.losses import VoxelSums, cross_entropy, geometric_affinity, inverse_log_weights, semantic_affinity
+from wholescene.losses import VoxelSums, cross_entropy, geometric_affinity, semantic_affinity
 from wholescene.systems.scanssc.losses import _means, runs, scan_loss
 
 pytestmark = pytest.mark.parity
@@ -42,7 +43,7 @@ def losses_of(case: Case, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {
         **scans,
         "scan": sum(scans.values(), torch.zeros(())),
-        "ce": cross_entropy(sums, inverse_log_weights(case.inputs["class_frequencies"])),
+        "ce": cross_entropy(sums, torch.tensor(inverse_log_weights(case.inputs["class_frequencies"]))),
         "sem_scal": semantic_affinity(sums),
         "geo_scal": geometric_affinity(sums, 1e-5),
     }

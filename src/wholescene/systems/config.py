@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 from wholescene.errors import InputError, unknown_name
 from wholescene.grid import GridPlacement
-from wholescene.labels import LabelSet, label_set
+from wholescene.labels import LabelSet, inverse_log_weights, label_set
 from wholescene.preparation import Preparation
 from wholescene.systems.refine.config import Refine
 
@@ -112,7 +111,7 @@ class SystemConfig:
                 raise InputError(f"class_weights has {len(self.class_weights)} numbers; the label set {self.labels} has {self.classes} classes")
             return self.class_weights
         counts = self.label_set.voxels
-        return tuple(1 / math.log(n + 0.001) for n in counts) if counts else (1.0,) * self.classes
+        return inverse_log_weights(counts) if counts else (1.0,) * self.classes
 
 
 def check_preset(conventions: str, size: str) -> None:
