@@ -189,7 +189,7 @@ def depth_noise(frame: Frame, severity: float, rng: np.random.Generator) -> Fram
     return with_depth(frame, lambda metres: metres * (1 + severity * rng.standard_normal(metres.shape, np.float32)))
 
 
-@disturbance("depth-waves", (0.02, 0.05, 0.1, 0.2), "depth", "standard deviation, share of the depth, over 40 pixels")
+@disturbance("depth-waves", (0.02, 0.05, 0.1, 0.2), "depth", "share of the depth, smooth over 40 px")
 def depth_waves(frame: Frame, severity: float, rng: np.random.Generator) -> Frame:
     """Neighbouring pixels are wrong alike."""
 
