@@ -197,7 +197,7 @@ def test_a_file_of_a_refined_system_loads_as_one(tmp_path: Path) -> None:
     one = frame(system, 0)
     assert (other.predict(one, steps=0).labels != other.predict(one, steps=4).labels).any()
     assert other.refine.steps == 2
-    with pytest.raises(InputError, match="0 \\(the coarse answer\\) or more"):
+    with pytest.raises(InputError, match="from 0 \\(the coarse answer\\) to 100"):
         other.predict(one, steps=-1)
 
 
