@@ -128,6 +128,13 @@ def test_files_that_are_no_depth_map_are_named(tmp_path: Path, name: str, conten
         read_depth(tmp_path / name.replace("a.", "gone."), "m")
 
 
+def test_a_file_of_another_kind_is_named_without_an_address_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "depth.png").write_text("no picture")
+    with pytest.raises(InputError, match="no PNG or TIFF") as caught:
+        read_depth(tmp_path / "depth.png", "mm")
+    assert "0x" not in str(caught.value)
+
+
 def test_a_drawing_of_depth_and_half_a_file_are_refused(tmp_path: Path, cases: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "drawn.png")
     with pytest.raises(InputError, match="drawing of depth"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from wholescene.errors import InputError, unknown_name
 from wholescene.files import open_array, read_bytes
@@ -148,7 +148,8 @@ def _picture(path: Path) -> NDArray[np.generic]:
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a depth map that can be read ({error}); expected a 16-bit PNG or TIFF, or a .npy file") from error
+        said = "no PNG or TIFF" if isinstance(error, UnidentifiedImageError) else error  # Pillow's own words name an address in memory
+        raise InputError(f"{path} is not a depth map that can be read ({said}); expected a 16-bit PNG or TIFF, or a .npy file") from error
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         raise InputError(
             f"{path} is an {image.mode} picture of 8 bits a channel: a drawing of depth and not depth itself; "
