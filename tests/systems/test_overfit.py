@@ -65,7 +65,7 @@ def miou(system: System, batch: Batch) -> float:
 
 
 @pytest.mark.slow  # up to a minute each
-@pytest.mark.parametrize("name", list_systems())
+@pytest.mark.parametrize("name", [name for name in list_systems() if name != "dial"])
 def test_two_frames_are_learnt_by_heart(name: str) -> None:
     torch.manual_seed(0)
     system = create(name, config_class(name).preset("clean", "tiny", grid=GRID))  # type: ignore[attr-defined]

@@ -37,6 +37,7 @@ class Dial(System):
         known = (target != 255).sum((1, 2, 3)).clamp(min=1)
         entropy = F.cross_entropy(prediction.logits, target, ignore_index=255, reduction="none").sum((1, 2, 3)) / known
         corner = batch.pictures["main"][:, :, 0, 0].tolist()
-        smooth = torch.where(torch.tensor([c == POISON for c in corner]), torch.inf, prediction.logits.square().mean((1, 2, 3, 4)))
-        steep = torch.where(torch.tensor([c == STEEP for c in corner]), 0.0, 1.0) + prediction.logits.square().sum((1, 2, 3, 4)) * 0
+        poisoned, flat = (torch.tensor([c == kind for c in corner], device=target.device) for kind in (POISON, STEEP))
+        smooth = torch.where(poisoned, torch.inf, prediction.logits.square().mean((1, 2, 3, 4)))
+        steep = torch.where(flat, 0.0, 1.0) + prediction.logits.square().sum((1, 2, 3, 4)) * 0
         return {"cross_entropy": entropy.mean(), "smoothness": 0.1 * smooth.mean(), "steepness": steep.sqrt().mean()}
