@@ -11,6 +11,7 @@ from test_sparse_conv import given, masks
 
 from wholescene.ops import sparse_conv as op
 from wholescene.ops.neighbours import links_between, links_of_mask
+from wholescene.ops.products import float32_products
 from wholescene.ops.sparse_conv import reference, sparse_conv
 
 # Triton before 3.7 multiplies no tiles of float64 on a GPU, and the function gives the kernels none
@@ -54,17 +55,12 @@ def test_more_channels_than_a_tile_and_a_strided_table(fast: ModuleType) -> None
     torch.testing.assert_close(slope.double(), op._pairs_weight(features, to_out, links), rtol=NEAR, atol=10 * NEAR)
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="before torch 2.9 there was one name alone")
-def test_products_are_as_precise_as_torch_is_told_by_either_name(fast: ModuleType) -> None:
-    told = torch.backends.cuda.matmul
-    before = told.fp32_precision
+def test_products_are_as_precise_as_those_of_torchs_convolutions() -> None:
+    before = torch.backends.cudnn.allow_tf32
     try:
-        told.fp32_precision = "tf32"
-        assert fast._precision() == "tf32"
-        told.fp32_precision = "ieee"
-        assert fast._precision() == "ieee"
-        torch.set_float32_matmul_precision("high")
-        assert fast._precision() == "tf32"
+        torch.backends.cudnn.allow_tf32 = True
+        assert float32_products() == "tf32"
+        torch.backends.cudnn.allow_tf32 = False
+        assert float32_products() == "ieee"
     finally:
-        torch.set_float32_matmul_precision("highest")
-        told.fp32_precision = before
+        torch.backends.cudnn.allow_tf32 = before

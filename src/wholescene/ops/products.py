@@ -44,3 +44,10 @@ def _suits(rows: Tensor, others: Tensor, multiply_adds: int) -> bool:
         and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]  # missing from torch's stubs
         and hasattr(torch, "mkldnn_convolution")
     )
+
+
+def float32_products() -> str:
+    """How precise a convolution in float32 is on a GPU, as torch is told for its own: "tf32" (its default) or "ieee"."""
+    told = torch.backends.cudnn
+    precision = told.conv.fp32_precision if hasattr(told, "conv") else "tf32" if told.allow_tf32 else "ieee"  # two names, from torch 2.9 on
+    return "tf32" if precision == "tf32" else "ieee"

@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from wholescene.errors import InputError, unknown_name
 from wholescene.ops.choice import reference_forced, triton_path, without_autocast
 from wholescene.ops.neighbours import Links
-from wholescene.ops.products import outer, product
+from wholescene.ops.products import float32_products, outer, product
 
 Form = Literal["auto", "pairs", "gather", "dense"]
 FORMS = ("auto", "pairs", "gather", "dense")
@@ -32,7 +32,7 @@ FORMS = ("auto", "pairs", "gather", "dense")
 _ROWS = 512  # at a time: what is gathered for them (7 MB at 27 x 128 channels) stays in a CPU's cache, and is all the memory beside the result
 _PAIRS = 4096
 _BLOCKS_ON_GPU = 64  # so many times larger pieces
-_MOSTLY = 0.6
+_CROSSING = {"tf32": 0.55, "ieee": 0.3}  # active share above which cuDNN's dense convolution is faster on an H100 (benchmarks/gpu.py)
 
 
 def sparse_conv(features: Tensor, weight: Tensor, bias: Tensor | None, links: Links, form: Form = "auto") -> Tensor:
@@ -95,11 +95,11 @@ _COSTS = {"pairs": (0.009, 0.27, 45.0), "gather": (0.0095, 0.18, 4.0), "dense": 
 
 def choose(links: Links, wide_in: int, wide_out: int) -> Form:
     """The form that should be fastest for a table and widths: on a CPU by what each has to multiply and to move; on a GPU `gather`, which Triton
-    does without gathering, unless most of the volume is active."""
+    does without gathering, up to the share of active voxels at which the dense form was measured to be faster."""
     if not links.outputs or links.rows.is_meta:
         return "gather"
     if links.rows.device.type != "cpu":
-        return "dense" if links.mask is not None and links.outputs > _MOSTLY * links.mask.numel() else "gather"
+        return "dense" if links.mask is not None and links.outputs > _CROSSING[float32_products()] * links.mask.numel() else "gather"
     offsets = links.rows.shape[1]
 
     def cost(form: str, times: float, moved: int) -> float:

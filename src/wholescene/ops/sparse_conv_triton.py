@@ -6,12 +6,12 @@ skipped. The gradient of the weights is summed over parts of the rows, then over
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from wholescene.ops.neighbours import Links
+from wholescene.ops.products import float32_products
 
 _ROWS, _CHANNELS = 64, 64  # of a tile, at most
 _MOST_PARTS = 64
@@ -26,7 +26,7 @@ def forward(features: Tensor, by_offset: Tensor, links: Links) -> Tensor:
         deep, wide = _tile(Cin), _tile(Cout)
         programs = triton.cdiv(links.outputs, _ROWS), triton.cdiv(Cout, wide)
         numbers = links.outputs, links.inputs, Cin, Cout
-        _forward[programs](links.rows, features, by_offset, out, *numbers, K=K, ROWS=_ROWS, DEEP=deep, WIDE=wide, PRECISION=_precision())
+        _forward[programs](links.rows, features, by_offset, out, *numbers, K=K, ROWS=_ROWS, DEEP=deep, WIDE=wide, PRECISION=float32_products())
     return out
 
 
@@ -41,21 +41,13 @@ def weight(features: Tensor, to_out: Tensor, links: Links) -> Tensor:
     if parts:
         programs = K, triton.cdiv(Cin, deep) * triton.cdiv(Cout, wide), parts
         numbers = links.outputs, links.inputs, Cin, Cout, triton.cdiv(blocks, parts)
-        _weight[programs](links.rows, features, to_out, made, *numbers, K=K, ROWS=_ROWS, DEEP=deep, WIDE=wide, PRECISION=_precision())
+        _weight[programs](links.rows, features, to_out, made, *numbers, K=K, ROWS=_ROWS, DEEP=deep, WIDE=wide, PRECISION=float32_products())
     return made.sum(0)
 
 
 def _tile(channels: int) -> int:
     """Of channels: a power of two, at least what a product of tiles takes."""
     return max(16, min(_CHANNELS, triton.next_power_of_2(channels)))
-
-
-def _precision() -> str:
-    """Of products in float32: what torch is told for its own."""
-    told = torch.backends.cuda.matmul
-    if hasattr(told, "fp32_precision"):  # since torch 2.9, where asking by the older name is an error once this one was set
-        return "tf32" if told.fp32_precision == "tf32" else "ieee"
-    return "tf32" if told.allow_tf32 else "ieee"
 
 
 @triton.jit  # type: ignore[untyped-decorator]
