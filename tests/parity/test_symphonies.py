@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from watching import SAMPLES_EQUAL, Places, Watch, check_inverse, counted, forged_into
+from watching import Places, Watch, check_inverse, counted, forged_into
 
 from cases import Case, find_cases
 from wholescene.camera import Camera
@@ -158,7 +158,7 @@ def check_scores(case: Case, prediction: Tensor, batch: Batch, classes: int) -> 
 def tolerances_of(case: Case) -> dict[str, float]:
     said = case.tolerances
     allowed = {key: value for names, value in said.items() for key in names.split(", ") if " " not in key}
-    labels = {"labels": SAMPLES_EQUAL, "voxel_index": said["voxel_index (share that may differ)"]}
+    labels = {name: said[f"{name} (share that may differ)"] for name in ("labels", "voxel_index")}
     return {**labels, "losses*": said["losses*, loss_total (relative)"], "loss_total": said["losses*, loss_total (relative)"], **allowed}
 
 
