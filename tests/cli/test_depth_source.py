@@ -97,3 +97,14 @@ def test_evaluate_takes_depth_where_it_is_told_and_says_where(run: Run, tmp_path
     says(
         run("evaluate", "monoscene-semantic-kitti", "--weights", "w", "--root", tmp_path, "--depth-source", "sterio").sentence, "nearest", "'stereo'"
     )
+
+
+def test_a_map_of_millimetres_that_is_read_as_metres_is_completed_with_a_note(
+    run: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
+) -> None:
+    monkeypatch.setattr("wholescene.weights.load", lambda *_: DepthReader())
+    np.save(tmp_path / "d.npy", np.full((96, 320), 2100.0))
+    ran = run("predict", picture, "--depth", tmp_path / "d.npy")
+    assert ran.code == 0, ran.err
+    assert "as mm 2.10 m" in ran.out
+    assert "as mm" not in run("predict", picture, "--depth", tmp_path / "d.npy", "--depth-unit", "mm").out

@@ -57,6 +57,14 @@ def test_every_recipe_is_written_and_read_back_the_same(name: str, tmp_path: Pat
         ({"schedule": {"kind": "cosine", "floor": 2.0}}, "floor"),
         ({"validation.every": 0.0}, "positive"),
         ({"precision": "fp8"}, "fp8"),
+        ({"batch_size": 10**9}, "batch_size 1,000,000,000 is too large"),
+        ({"workers": 10**6}, "workers 1,000,000 is too large"),
+        ({"seed": 10**23}, "too large"),
+        ({"budget.steps": 10**30}, "at most"),
+        ({"budget": {"epochs": 1e300}}, "at most"),
+        ({"name": "../elsewhere"}, "becomes a folder"),
+        ({"name": "/elsewhere"}, "becomes a folder"),
+        ({"name": ""}, "becomes a folder"),
     ],
 )
 def test_what_a_recipe_cannot_mean_is_refused_with_what_it_could(overrides: dict[str, Any], said: str) -> None:

@@ -95,3 +95,14 @@ def test_weights_trained_with_stereo_ask_for_the_right_picture_and_no_file_names
     for named, kind in (("stereo", SemiGlobalStereo), ("mono:someones/network", type(None)), ("files:/etc", type(None)), ("", type(None))):
         native.save(tmp_path / "w.safetensors", system, card={"depth_source": named})
         assert isinstance(load(tmp_path / "w.safetensors").depth_source, kind)
+
+
+def test_a_scene_says_where_the_camera_was_scaled_and_where_depth_is_hardly_in_metres(system: System) -> None:
+    depth = np.full(PICTURE.shape[:2], 6.0, np.float32)
+    whole = system.predict(PICTURE, LENS, depth=depth)
+    assert not whole.provenance["notes"]
+    half = system.predict(PICTURE, LENS.resized((48, 32)), depth=depth)
+    assert "the camera is for 48 x 32 pixels and the picture has 96 x 64; it was scaled to them" in half.provenance["notes"]
+    assert np.array_equal(half.labels, whole.labels)
+    far = system.predict(PICTURE, LENS, depth=1000 * depth)
+    assert any("as mm 6.00 m" in note for note in far.provenance["notes"])

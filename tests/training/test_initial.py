@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -28,3 +30,20 @@ def test_weights_of_another_size_are_refused() -> None:
     system = create("monoscene", load("monoscene-room-mini").system.config())
     with pytest.raises(InputError, match="monoscene-street-small does not fit half_2d"):
         initialise(system, [Initial("monoscene-street-small", "half_2d.encoder")])
+
+
+@pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
+def test_a_part_starts_from_a_file_however_its_trainer_wrapped_the_state(tmp_path: Path, wrapper: str) -> None:
+    system = create("monoscene", load("monoscene-room-mini").system.config())
+    part = system.get_submodule("half_3d.head")
+    wanted = {name: torch.rand_like(value) if value.is_floating_point() else value for name, value in part.state_dict().items()}
+    torch.save({wrapper: wanted, "epoch": 3} if wrapper else wanted, tmp_path / "part.pth")
+    initialise(system, [Initial(str(tmp_path / "part.pth"), "half_3d.head")])
+    assert all(torch.equal(value, wanted[name]) for name, value in part.state_dict().items())
+
+
+def test_a_part_file_that_is_none_is_named(tmp_path: Path) -> None:
+    system = create("monoscene", load("monoscene-room-mini").system.config())
+    (tmp_path / "part.pth").write_bytes(b"<html><title>Sign in</title>")
+    with pytest.raises(InputError, match=r"init_from: .*part\.pth is a web page"):
+        initialise(system, [Initial(str(tmp_path / "part.pth"), "half_3d.head")])

@@ -139,6 +139,26 @@ def test_the_file_of_results_alone_is_enough_to_go_on_elsewhere(tmp_path: Path, 
     (tmp_path / "there/results.json").write_bytes((tmp_path / "here/results.json").read_bytes())
     monkeypatch.setattr(studies, "train", lambda *_, **__: pytest.fail("a finished run was trained again"))
     assert study(base, tmp_path / "there").table() == whole.table()
-    (tmp_path / "there/results.json").write_text("[1]")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "[" * 100_000, "1" * 5000, '{"a": 3}', '{"a": {"steps": 3}}', '{"a": {"steps": 3, "evalu', "\0", "{} {}"]
+)
+def test_results_that_are_none_are_named(tmp_path: Path, base: Study, content: str) -> None:
+    (tmp_path / "results.json").write_text(content)
     with pytest.raises(InputError, match=r"results\.json holds no results of a study"):
-        study(base, tmp_path / "there")
+        studies.finished(base, tmp_path)
+
+
+def test_a_study_that_would_leave_its_folder_is_refused(tmp_path: Path, base: Study) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: ../a\nrecipe: {base.recipe}\nvariants: {{one: {{}}}}\n")
+    with pytest.raises(InputError, match="becomes a folder"):
+        studies.load(path)
+
+
+def test_no_more_processes_start_than_there_are_runs(tmp_path: Path, base: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(studies, "side_by_side", lambda todo, of, at_once, *_: asked.append(at_once) or ())
+    study(base, tmp_path / "out", datasets=_datasets(), jobs=999)
+    assert asked == [4]

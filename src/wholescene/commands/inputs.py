@@ -108,6 +108,7 @@ class Given:
 def _with_depth(frame: Frame, path: Path, unit: str | None) -> tuple[Frame, str]:
     """The frame with a depth map of its picture's size, and how it was read."""
     from wholescene.depth.files import depth_unit, read_depth
+    from wholescene.depth.protocol import doubted
 
     metres, valid = read_depth(path, unit)
     width, height = frame.main.camera.size
@@ -115,7 +116,7 @@ def _with_depth(frame: Frame, path: Path, unit: str | None) -> tuple[Frame, str]
         raise InputError(f"{path} has {metres.shape[1]} x {metres.shape[0]} numbers and the picture {width} x {height} pixels; they must agree")
     if not valid.any():
         raise InputError(f"{path} holds no valid depth (finite and above zero); expected metres along the optical axis in most of the picture")
-    frame = replace(frame, depth=metres)
+    frame = doubted(replace(frame, depth=metres), depth_unit(unit or "m"))
     return frame, f"{path} read as {depth_unit(unit or 'm')}: {_summary(frame)}"
 
 

@@ -18,6 +18,8 @@ from wholescene.files import open_array, read_bytes
 Metres = NDArray[np.float32]
 Valid = NDArray[np.bool_]
 
+_FAR = 200.0  # metres; half of a picture that lies farther was hardly read in its own unit
+_LIKELY = (0.3, 100.0)  # metres, of a median
 _MOST_PIXELS = 2**27
 _MOST_BYTES = 2**30
 
@@ -125,6 +127,28 @@ def to_metres(values: NDArray[np.generic], unit: DepthUnit, most_metres: float |
     if most_metres is not None:
         valid &= metres <= most_metres
     return np.where(valid, metres, np.float32(0)), valid
+
+
+def unit_doubts(metres: Metres, unit: DepthUnit = UNITS["m"]) -> tuple[str, ...]:
+    """A warning where the median is so far that the numbers were probably meant in another unit, with the units that would make a scene of them.
+
+    Args:
+        metres: (H, W), 0 where unknown.
+        unit: that the file was read in.
+
+    >>> unit_doubts(np.full((2, 2), 6500, np.float32))[0]
+    'the median depth is 6,500 m, farther than scenes reach; it would be as mm 6.50 m, as kitti 25.39 m, as tum 1.30 m: is one of these its unit?'
+    """
+    known = metres[metres > 0]
+    median = float(np.median(known)) if known.size else 0.0
+    if median <= _FAR:
+        return ()
+    said = f"the median depth is {median:,.0f} m, farther than scenes reach"
+    if unit.focal_baseline is not None:
+        return (f"{said}; are these disparities in pixels, and is {unit.focal_baseline:g} the focal length in pixels times the baseline in metres?",)
+    others = {name: median * unit.per_metre / other.per_metre for name, other in UNITS.items() if not other.rotated and other != unit}
+    likely = [f"as {name} {m:.2f} m" for name, m in others.items() if _LIKELY[0] <= m <= _LIKELY[1]]
+    return (f"{said}; it would be {', '.join(likely)}: is one of these its unit?" if likely else f"{said}; check the unit of its numbers",)
 
 
 def _array(path: Path) -> NDArray[np.generic]:

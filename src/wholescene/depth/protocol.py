@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from wholescene.depth.files import Metres, Valid
+from wholescene.depth.files import UNITS, DepthUnit, Metres, Valid, unit_doubts
 from wholescene.errors import InputError
 from wholescene.structures import Frame
 
@@ -88,3 +88,9 @@ def with_depth(frame: Frame, source: DepthSource) -> Frame:
     if not valid.any():
         raise InputError(f"{frame.name}: no pixel has a depth; look at the input of the depth source, or take another one")
     return replace(frame, depth=metres)
+
+
+def doubted(frame: Frame, unit: DepthUnit = UNITS["m"]) -> Frame:
+    """The frame with a note on its main camera where its depth, read in that unit, is too far to be meant so."""
+    said = () if frame.depth is None else unit_doubts(frame.depth, unit)
+    return frame.with_main(frame.main.picture, frame.main.camera.noted(*said)) if said else frame

@@ -106,8 +106,8 @@ class Budget:
         given = {n: v for n in ("epochs", "steps", "minutes") if (v := getattr(self, n)) is not None}
         if not given or ("epochs" in given and "steps" in given):
             raise InputError(f"budget {given or 'without a limit'}: give epochs or steps (not both), minutes, or one of the two and minutes")
-        if any(not (0 < v < math.inf) for v in given.values()):
-            raise InputError(f"budget {given}: expected positive numbers")
+        if any(not (0 < v <= _LONGEST) for v in given.values()):
+            raise InputError(f"budget {given}: expected positive numbers of at most {_LONGEST:,}")
 
     @property
     def unit(self) -> str:
@@ -216,8 +216,13 @@ class Recipe:
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all(self.name.split("/")) or ".." in self.name.split("/") or not self.name.isprintable():
+            raise InputError(f"recipe {self.name!r}: its name becomes a folder; write words with dashes, and no leading '/' or '..'")
         if min(self.batch_size, self.accumulation, self.checkpoint_every) < 1 or self.workers < 0 or self.seed < 0:
             raise InputError(f"recipe {self.name}: batch_size, accumulation and checkpoint_every start at 1, workers and seed at 0")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise InputError(f"recipe {self.name}: {name} {getattr(self, name):,} is too large; expected at most {most:,}")
         if self.batch_size % self.accumulation:
             raise InputError(f"recipe {self.name}: batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}")
         if not 0 <= self.ema < 1:
@@ -229,6 +234,9 @@ class Recipe:
             raise InputError(f"recipe {self.name}: trainer.{owned[0]} is set by the recipe itself ({_OURS_SAID}); remove it from `trainer`")
 
 
+# Beyond these a run would fill the memory, or overflow, before its first step.
+_MOST = {"batch_size": 2**14, "workers": 256, "seed": 2**63 - 1, "checkpoint_every": 10**12}
+_LONGEST = 10**12
 _OURS = frozenset({
     "max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "accumulate_grad_batches", "gradient_clip_val", "precision",
     "logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "enable_checkpointing", "enable_model_summary",

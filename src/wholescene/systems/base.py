@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wholescene.camera import Camera
 from wholescene.data.collate import collate
-from wholescene.depth.protocol import DepthSource, said_sources, with_depth
+from wholescene.depth.protocol import DepthSource, doubted, said_sources, with_depth
 from wholescene.errors import InputError
 from wholescene.grid import VoxelGrid
 from wholescene.preparation import Preparation, prepare
@@ -143,6 +143,8 @@ class System(nn.Module):
             frame = self.frame_of(picture_or_frame, camera, right=right, baseline_m=baseline_m, grid=grid)
         given = {"depth": depth, "points": points, "occupancy": occupancy}
         frame = _with_inputs(frame, {k: v for k, v in given.items() if v is not None})
+        if depth is not None:
+            frame = doubted(frame)
         frame = self.supplied(frame)
         share = share_in_view(frame)
         fitted = prepare(frame, self.config.preparation)
@@ -176,7 +178,8 @@ class System(nn.Module):
         read = read_picture(picture)
         camera = (camera if camera is not None else camera_of(read)).noted(*read.notes)
         if camera.size != (read.width, read.height):
-            camera = camera.resized((read.width, read.height))
+            sizes = f"{camera.width} x {camera.height} pixels and the picture has {read.width} x {read.height}"
+            camera = camera.resized((read.width, read.height)).noted(f"the camera is for {sizes}; it was scaled to them")
         recorded = camera
         if not camera.pose_known:
             height, pitch = self.config.camera_height_m, self.config.camera_pitch_deg

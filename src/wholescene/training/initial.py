@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from wholescene.checkpoints.converting import part_state
+from wholescene.checkpoints.reading import read_foreign
 from wholescene.errors import InputError
-from wholescene.files import read_bytes
 from wholescene.recipes.recipe import Initial
 from wholescene.systems.base import System
 from wholescene.weights import WEIGHTS
@@ -86,20 +84,7 @@ def _file_state(source: str) -> dict[str, Tensor]:
         from wholescene.backbones.efficientnet import lite0_state_from_package
 
         return lite0_state_from_package()
-    path = Path(source)
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load as load_safetensors
-
-        try:
-            return load_safetensors(read_bytes(path, 2**34, "weights file"))
-        except SafetensorError as error:
-            raise InputError(f"init_from: {path} is no safetensors file ({error})") from error
-    read_bytes(path, 2**34, "weights file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file; all mean the same here
-        raise InputError(f"init_from: {path} holds no plain tensors ({str(error).splitlines()[0][:200]})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"init_from: {path} holds no state dict (names to tensors)")
-    return state
+        return read_foreign(source).state
+    except InputError as error:
+        raise InputError(f"init_from: {error}") from error

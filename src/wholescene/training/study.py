@@ -197,8 +197,8 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
     todo = [(recipe, folder) for recipe, folder in todo if results.of(recipe) is None]
     for recipe, folder in todo:
         _check_same(recipe, folder)
-    if jobs > 1:
-        for recipe, trained in side_by_side(todo, shared.of, jobs, speak, train):
+    if min(jobs, len(todo)) > 1:
+        for recipe, trained in side_by_side(todo, shared.of, min(jobs, len(todo)), speak, train):
             results.add(recipe, trained)
         return results.outcome(found)
     for recipe, folder in todo:
@@ -234,11 +234,14 @@ class Results:
         self.path = path
         self.kept: dict[str, Any] = {}
         if path.exists():
+            content = read_bytes(path, 2**26, "file of results")
             try:
-                self.kept = json.loads(read_bytes(path, 2**26, "file of results"))
-                assert isinstance(self.kept, dict)
-            except (ValueError, AssertionError) as error:
+                kept = json.loads(content)
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path} holds no results of a study ({error}); remove it to train anew") from error
+            if not isinstance(kept, dict) or not all(_is_result(one) for one in kept.values()):
+                raise InputError(f"{path} holds no results of a study; expected a mapping of finished runs; remove it to train anew")
+            self.kept = kept
 
     def of(self, recipe: Recipe) -> tuple[Evaluation, int] | None:
         """Scores and steps of the run of exactly this recipe, whatever machine it is for; None if it is not finished."""
@@ -264,6 +267,10 @@ class Results:
             done = [one for seed in found.seeds if (one := self.of(found.recipe_of(variant, seed))) is not None]
             runs.append(Runs(variant, tuple(scores for scores, _ in done), tuple(steps for _, steps in done)))
         return Outcome(found, tuple(run for run in runs if run.evaluations))
+
+
+def _is_result(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("steps"), int) and isinstance(one.get("evaluation"), dict)
 
 
 def _key(recipe: Recipe) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -20,6 +22,8 @@ from wholescene.errors import InputError, unknown_name
 from wholescene.recipes import Recipe
 from wholescene.training.checkpoint_files import AtomicCheckpointIO
 from wholescene.training.run import is_first_process
+
+_PROCESSES = 16  # without accelerators, each a whole copy of the training
 
 
 def make_trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback], bar: Callback | None) -> pl.Trainer:
@@ -53,6 +57,8 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback], ba
     except (MisconfigurationException, ValueError, TypeError) as error:
         asked = ", ".join(f"{k}={v!r}" for k, v in options.items())
         raise InputError(f"the trainer options {asked} cannot be had here: {str(error).splitlines()[0]}") from error
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > max(_PROCESSES, os.cpu_count() or 1):
+        raise InputError(f"trainer.devices is {trainer.num_devices}: so many processes would start on the {os.cpu_count()} cores here; ask for fewer")
     if recipe.ema and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
         raise InputError(f"recipe {recipe.name}: ema needs whole weights in every process; set ema: 0, or strategy: ddp")
     return trainer
