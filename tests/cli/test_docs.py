@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+import study_tables
 import torch
 from PIL import Image
 
@@ -207,3 +208,8 @@ def test_every_released_file_is_on_the_page_of_converting() -> None:
             live = len(create(card.system, preset(card.system, "exact", "full", setting)).state_dict())
         assert row, f"{card.name} has no row"
         assert int(row[1].replace(",", "")) == live, f"{card.name} takes {live} tensors"
+
+
+def test_the_tables_of_studies_are_what_their_runs_scored() -> None:
+    text = (DOCS / "studies.md").read_text()
+    assert study_tables.page(text) == text, "run `python benchmarks/study_tables.py`"
