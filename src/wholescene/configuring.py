@@ -80,6 +80,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict or hint is dict:
         if not isinstance(value, dict):
             raise InputError(f"{where} is {_shown(value)}; expected a mapping")
+        odd = next((k for k in value if not isinstance(k, str)), None) if args and args[0] is str else None
+        if odd is not None:
+            raise InputError(f"{where} has the name {_shown(odd)}; expected text: write it in quotes, '{odd}'")
         return {k: _convert(args[1] if args else Any, v, f"{where}.{k}") for k, v in value.items()}
     return _convert_scalar(hint, value, where)
 

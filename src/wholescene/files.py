@@ -49,6 +49,21 @@ def writing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_place(path: str | Path) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold; nothing is made.
+
+    Raises:
+        InputError: it is a folder, or the nearest folder that is there is none or is read-only.
+    """
+    path = Path(path)
+    parent = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        said = "may not be written" if parent.is_dir() else "is no folder"
+        raise InputError(f"cannot write {path}: {parent} {said}; choose a folder that can be written")
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` under `path`, whole or not at all."""
     with writing(path) as temporary:

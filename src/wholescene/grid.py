@@ -13,6 +13,8 @@ from wholescene.camera import Camera
 from wholescene.errors import InputError
 
 _MOST_VOXELS = 2**28  # a grid larger than this is a mistake or an attack: refuse before anything is allocated
+_EDGES = (1e-3, 1e3)  # metres of a voxel
+_FARTHEST = 1e6  # metres
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +185,18 @@ class GridPlacement:
     corner: tuple[float, float, float] = (-0.27, -25.6, -0.27)
     lidar_corner: tuple[float, float, float] | None = (0.0, -25.6, -2.0)
     rule: str = "ground"
+
+    def __post_init__(self) -> None:
+        if np.prod(self.shape, dtype=np.float64) > _MOST_VOXELS:
+            shape = " x ".join(f"{n:,}" for n in self.shape)
+            raise InputError(f"the grid shape {shape} is too large; expected at most {_MOST_VOXELS:,} voxels together")
+        if sorted(self.axes) != ["x", "y", "z"]:
+            raise InputError(f"a grid's axes {self.axes!r} are not an order of x, y and z; write for example 'xyz' or 'xzy'")
+        if not all(_EDGES[0] <= size <= _EDGES[1] for size in self.voxel_size):
+            sizes = " x ".join(f"{size:g}" for size in self.voxel_size)
+            raise InputError(f"the voxel size {sizes} is not three positive lengths from {_EDGES[0]:g} to {_EDGES[1]:,.0f} m")
+        if not all(abs(c) <= _FARTHEST for c in (*self.corner, *(self.lidar_corner or ()))):
+            raise InputError(f"a grid's corner {self.corner} or {self.lidar_corner} is not within {_FARTHEST:,.0f} m of the camera")
 
     def place(self, camera: Camera, height_m: float = 1.65) -> VoxelGrid:
         """The grid for a camera with a known pose.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from wholescene.camera import Camera
 from wholescene.errors import InputError
 from wholescene.structures import Frame
 
+_LONGEST_SIDE = 2**14
 FITS = ("none", "top-left", "focal", "resize", "bottom")
 
 
@@ -40,6 +42,15 @@ class Preparation:
     mixed_depth: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not all(1 <= side <= _LONGEST_SIDE for side in self.size) or not 0 < self.focal < math.inf or self.most_pixels < 1:
+            raise InputError(
+                f"pictures fitted to {self.size[0]:,} x {self.size[1]:,} pixels, a focal length of {self.focal:g} and at most {self.most_pixels:,} "
+                f"pixels; expected positive numbers, and sides of at most {_LONGEST_SIDE:,}"
+            )
+        if not all(map(math.isfinite, self.mean)) or not all(0 < s < math.inf for s in self.std):
+            raise InputError(f"pictures normalised by mean {self.mean} and std {self.std}; expected finite numbers, and std above 0")
 
 
 def prepare(frame: Frame, preparation: Preparation) -> Frame:

@@ -90,6 +90,8 @@ def test_a_write_that_fails_leaves_the_old_file(system: MonoScene, tmp_path: Pat
         ({"config": []}, "config is missing or of the wrong kind"),
         ({"system": "monoscen"}, "'monoscen'; the nearest"),
         ({"config": {"featurs": 8}}, "'featurs'; the nearest"),
+        ({"released": 7}, "what it was converted from"),
+        ({"released": {"order": 7}}, "what it was converted from"),
         ({"labels": ["empty", "car"]}, "was trained on the classes empty, car"),
     ],
 )

@@ -87,8 +87,18 @@ def _changed(path: Path, weights: Path, change: Callable[[dict[str, object]], No
         (lambda about: about["config"].update(features=16), ["expected"]),
         (lambda about: about.update(labels=["empty"]), ["classes"]),
         (lambda about: about["config"].update(features=10**7), ["half_"]),
+        (lambda about: about["config"].update(features=10**9), ["w.safetensors", "can be built", "write the file anew"]),
+        (lambda about: about["config"]["grid"].update(shape=[10**6] * 3), ["1,000,000 x", "too large"]),
+        (lambda about: about["config"]["grid"].update(shape=[0, 8, 8]), ["w.safetensors", "voxels"]),
+        (lambda about: about["config"]["grid"].update(axes="xxz"), ["w.safetensors", "axes", "'xzy'"]),
+        (lambda about: about["config"]["grid"].update(voxel_size=[1e-300] * 3), ["voxel size", "positive"]),
+        (lambda about: about["config"]["grid"].update(corner=[1e308] * 3), ["corner"]),
+        (lambda about: about["config"]["preparation"].update(fit="resize", size=[0, 0]), ["0 x 0 pixels"]),
+        (lambda about: about["config"]["preparation"].update(fit="resize", size=[10**6, 10**6]), ["1,000,000 x"]),
+        (lambda about: about["config"]["preparation"].update(std=[0.0] * 3), ["std"]),
+        (lambda about: about["config"]["preparation"].update(mean=[float("nan")] * 3), ["mean"]),
     ],
-    ids=["format", "system", "field", "shape", "labels", "huge"],
+    ids=["format", "system", "field", "shape", "labels", *map(str, range(11))],
 )
 def test_weights_with_another_description(
     run: Run, tmp_path: Path, picture: Path, tiny_weights: Path, change: Callable[[dict[str, object]], None], said: list[str]

@@ -109,6 +109,11 @@ def test_options_that_do_not_fit_the_weights(run: Run, picture: Path, tiny_weigh
         (["demo", "--seed", "-1"], ["-1", "0"]),
         (["view", "nowhere.npz", "--no-open"], ["nowhere.npz", "does not exist"]),
         (["study", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["evaluate", "monoscene-street-tiny", "--weights", "w", "--out", "/dev/null/x.json"], ["/dev/null", "no folder"]),
+        (["evaluate", "monoscene-street-tiny", "--weights", "w", "--out", "/dev"], ["/dev", "is a folder"]),
+        (["study", "rooms", "--costs", "--json", "/dev/null/x.json"], ["/dev/null", "no folder"]),
+        (["train", "monoscene-street-tiny", "--system.fields.features", "0"], ["features is 0", "at least 1"]),
+        (["data", "check", "/dev/null"], ["/dev/null", "is a file"]),
     ],
     ids=lambda value: " ".join(value) if len(value) > 1 else "",
 )

@@ -158,3 +158,12 @@ def test_a_depth_of_a_scene_is_not_doubted() -> None:
     assert unit_doubts(np.array([[0, 0, 5.0, 150.0, 900.0]], np.float32)) == ()
     assert unit_doubts(np.zeros((2, 2), np.float32)) == ()
     assert "baseline" in unit_doubts(np.full((2, 2), 800, np.float32), DepthUnit(focal_baseline=388.0))[0]
+
+
+def test_the_largest_number_of_sixteen_bits_is_no_depth(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[65535, 1300, 0]], np.uint16)).save(tmp_path / "d.png")
+    metres, valid = read_depth(tmp_path / "d.png", "mm")
+    assert valid.tolist() == [[False, True, False]]
+    assert np.allclose(metres, [[0, 1.3, 0]])
+    np.save(tmp_path / "d.npy", np.array([[65535.0]]))
+    assert read_depth(tmp_path / "d.npy", "mm")[1].all()

@@ -62,6 +62,7 @@ def test_every_recipe_is_written_and_read_back_the_same(name: str, tmp_path: Pat
         ({"seed": 10**23}, "too large"),
         ({"budget.steps": 10**30}, "at most"),
         ({"budget": {"epochs": 1e300}}, "at most"),
+        ({"system.fields.grid.shape": [10**6] * 3}, "too large"),
         ({"name": "../elsewhere"}, "becomes a folder"),
         ({"name": "/elsewhere"}, "becomes a folder"),
         ({"name": ""}, "becomes a folder"),

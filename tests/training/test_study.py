@@ -162,3 +162,14 @@ def test_no_more_processes_start_than_there_are_runs(tmp_path: Path, base: Study
     monkeypatch.setattr(studies, "side_by_side", lambda todo, of, at_once, *_: asked.append(at_once) or ())
     study(base, tmp_path / "out", datasets=_datasets(), jobs=999)
     assert asked == [4]
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [("{1: {}}", "'1'"), ("{one: {seed: 4}}", "seed is the same in all runs"), ("{one: {budget.steps: 9}}", "budget.steps is the same in all runs")],
+)
+def test_what_a_variant_cannot_change_is_refused(tmp_path: Path, base: Study, variants: str, said: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: a\nrecipe: {base.recipe}\nbudget: {{steps: 1}}\nvariants: {variants}\n")
+    with pytest.raises(InputError, match=said):
+        studies.load(path)

@@ -144,6 +144,8 @@ def _about(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     for name, kind in kinds.items():
         if not isinstance(about.get(name), kind):
             raise InputError(f"{path}: its description is damaged ({name} is missing or of the wrong kind); write the file anew")
+    if not isinstance(about.get("released", {}), dict) or not isinstance(about.get("released", {}).get("order", []), list):
+        raise InputError(f"{path}: its description is damaged (what it was converted from); convert the released file anew")
     return about
 
 
@@ -154,12 +156,18 @@ def load(path: str | Path) -> System:
         InputError: as `read`; or a config or tensors that do not fit the system, by name.
     """
     held = read(path)
-    config = from_plain(config_class(held.system), held.config, f"{held.path}: config")
-    if list(config.label_set.names) != held.labels:
-        known = ", ".join(config.label_set.names)
-        raise InputError(f"{held.path} was trained on the classes {', '.join(map(str, held.labels))}; the label set {config.labels} has {known}")
-    with torch.device("meta"):  # no time and memory for numbers that are replaced at once
-        system = create(held.system, config)
+    try:
+        config = from_plain(config_class(held.system), held.config, f"{held.path}: config")
+        if list(config.label_set.names) != held.labels:
+            known = ", ".join(config.label_set.names)
+            raise InputError(f"it was trained on the classes {', '.join(map(str, held.labels))}; the label set {config.labels} has {known}")
+        with torch.device("meta"):  # no time and memory for numbers that are replaced at once
+            system = create(held.system, config)
+    except InputError as error:
+        raise InputError(f"{held.path}: {str(error).removeprefix(f'{held.path}: ')}") from error
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AssertionError) as error:  # numbers that no layer can have
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{held.path}: no {held.system} can be built from its config ({said}); write the file anew") from error
     fill(system, held.state, str(held.path))
     system.card = dict(held.card)
     return system.eval()

@@ -12,6 +12,7 @@ from wholescene.commands.options import File, Folder, Switch, check_device, show
 from wholescene.commands.overrides import overrides_from
 from wholescene.commands.printing import facts, table
 from wholescene.errors import InputError, require
+from wholescene.files import check_place
 
 if TYPE_CHECKING:
     from wholescene.recipes import Recipe
@@ -131,6 +132,9 @@ def evaluate(
         raise InputError(f"--beside {beside} belongs to --by axis, whose scores it is drawn with; give both, or neither")
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit} is not a positive number of frames")
+    for written in (out, figure):
+        if written is not None:
+            check_place(written)
     chosen = _recipe(recipe, root, depth_source)
     system = load(weights, device)
     dataset = open_dataset(chosen.data, part, system.needs)
@@ -202,6 +206,8 @@ def study(
     found = studies.load(file)
     folder = out if out is not None else Path("runs") / found.name
     if costs:
+        if json is not None:
+            check_place(json)
         from wholescene.commands.scoring import print_costs
 
         print_costs(found, folder, json)

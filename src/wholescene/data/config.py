@@ -106,8 +106,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in parse_names(text):
         first, dots, last = part.partition("..")
-        if not first.isdecimal() or (dots and not last.isdecimal()):
-            raise InputError(f"seeds {text!r}: {part!r} is neither a number nor a range; write for example '0..1999' or '7,8'")
+        if not first.isdecimal() or (dots and not last.isdecimal()) or len(part) > 40:  # Python reads no number of thousands of digits
+            raise InputError(f"seeds {text[:80]!r}: {part[:80]!r} is neither a number nor a range; write for example '0..1999' or '7,8'")
         low, high = int(first), int(last or first)
         if high < low or high - low + len(seeds) >= 10_000_000:
             raise InputError(f"seeds {text!r}: the range {part!r} is empty or longer than ten million")

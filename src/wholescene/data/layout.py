@@ -115,7 +115,9 @@ def find_sequences(root: str | Path) -> Path:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"the dataset folder {root} does not exist; give the folder that holds dataset/sequences/")
+        raise InputError(
+            f"the dataset folder {root} {'is a file' if root.exists() else 'does not exist'}; give the folder that holds dataset/sequences/"
+        )
     candidates = [root / "dataset" / "sequences", root / "sequences", root]
     for candidate in candidates:
         if any(candidate.glob("*/voxels")):

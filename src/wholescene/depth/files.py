@@ -20,6 +20,7 @@ Valid = NDArray[np.bool_]
 
 _FAR = 200.0  # metres; half of a picture that lies farther was hardly read in its own unit
 _LIKELY = (0.3, 100.0)  # metres, of a median
+_SATURATED = 2**16 - 1  # of sixteen bits, how some cameras write "nothing" (7-Scenes)
 _MOST_PIXELS = 2**27
 _MOST_BYTES = 2**30
 
@@ -95,7 +96,7 @@ def read_depth(
 
     Returns:
         (H, W) float32 metres along the optical axis, 0 where not valid; and (H, W) bool. Zero, negative, infinite and NaN numbers are not
-        valid, nor is a disparity so small that its depth is infinite.
+        valid, nor is a disparity so small that its depth is infinite, nor 65,535 in sixteen bits of depth (saturated, or how a camera says nothing).
 
     Raises:
         InputError: no unit where one is needed, two units, or a file that is not a depth map; the file is named.
@@ -119,7 +120,7 @@ def to_metres(values: NDArray[np.generic], unit: DepthUnit, most_metres: float |
         bits = values.astype(np.uint16)
         values = (bits >> 3) | (bits << 13)
     numbers = values.astype(np.float64)
-    valid = numbers > 0
+    valid = (numbers > 0) & (values != _SATURATED) if values.dtype == np.uint16 and unit.focal_baseline is None else numbers > 0
     safe = np.where(valid, numbers, 1.0)
     with np.errstate(over="ignore", under="ignore"):
         metres = (safe / unit.per_metre if unit.focal_baseline is None else unit.focal_baseline / safe).astype(np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wholescene.configuring import from_plain, to_plain, with_field
-from wholescene.errors import unknown_name
+from wholescene.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from wholescene.systems.base import System
@@ -151,6 +151,9 @@ def _leaves(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def create(name: str, config: Any) -> System:
     """A system with fresh weights from its config, with refinement behind it where the config says `refine`."""
+    for width in config.joint_fields:
+        if getattr(config, width, 1) < 1:
+            raise InputError(f"{name}'s config: {width} is {getattr(config, width)}; expected a number of at least 1")
     kind = system_class(name)
     if config.refinement is None:
         return kind(config)

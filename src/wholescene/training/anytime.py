@@ -51,8 +51,8 @@ def parse_steps(text: str) -> tuple[int, ...]:
         InputError: what is no whole number of at least 0, or far too many.
     """
     words = text.replace(",", " ").split()
-    if not words or not all(word.isdecimal() for word in words):
-        raise InputError(f"steps {text!r} are not whole numbers; write for example 0,1,2,3,5, where 0 is the coarse answer")
+    if not words or not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise InputError(f"steps {text[:80]!r} are not whole numbers; write for example 0,1,2,3,5, where 0 is the coarse answer")
     numbers = tuple(int(word) for word in words)
     check_steps(max(numbers), "steps")
     return numbers

@@ -72,6 +72,11 @@ class Study:
             raise InputError(f"study {self.name}: give at least one variant and one seed, and no seed twice")
         if any("/" in name or name.startswith(".") for name in self.variants):
             raise InputError(f"study {self.name}: a variant's name becomes a folder; leave out '/' and a leading dot")
+        fixed = {"name", "seed", *({"budget"} if self.budget is not None else ())}
+        for changes in (self.changes, *self.variants.values()):
+            for path in changes:
+                if path.partition(".")[0] in fixed:
+                    raise InputError(f"study {self.name}: {path} is the same in all runs, or the study's own to set; take it out of its changes")
 
     def recipe_of(self, variant: str, seed: int) -> Recipe:
         """The recipe of one run.
