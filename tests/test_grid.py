@@ -106,6 +106,7 @@ def test_equal_grids_are_equal_and_plain_types_hold_them() -> None:
         (((4, 4, 4), (1, np.nan, 1)), "voxel size"),
         (((4, 4, 4), (1, 1, 1), np.diag([2.0, 1, 1, 1])), "orthonormal"),
         (((4, 4, 4), (1, 1, 1), np.full((4, 4), np.nan)), "orthonormal"),
+        (((4, 4, 4), (1, 1, 1), np.eye(4) + 1e30 * np.eye(4, k=3)), "corner"),
     ],
 )
 def test_what_is_no_grid_is_refused(made: tuple, said: str) -> None:

@@ -14,7 +14,7 @@ from wholescene.errors import InputError
 
 _MOST_VOXELS = 2**28  # a grid larger than this is a mistake or an attack: refuse before anything is allocated
 _EDGES = (1e-3, 1e3)  # metres of a voxel
-_FARTHEST = 1e6  # metres
+_FARTHEST = 1e8  # metres; national maps count in millions
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,8 @@ class VoxelGrid:
             raise InputError(f"voxel size {size} is not three positive lengths in metres")
         if pose.shape != (4, 4) or not np.all(np.isfinite(pose)) or not np.allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3), atol=1e-5):
             raise InputError("the grid's pose T_world_grid is not a finite (4, 4) matrix with orthonormal axes")
+        if np.abs(pose[:3, 3]).max() > _FARTHEST:
+            raise InputError(f"the grid's corner {pose[:3, 3].tolist()} is no place; expected metres in the world, at most {_FARTHEST:,.0f}")
         pose = pose.copy()
         pose.setflags(write=False)
         object.__setattr__(self, "shape", shape)

@@ -88,6 +88,15 @@ def test_the_coarse_target_is_made_from_the_stored_voxels_by_the_95_rule(fake: P
             assert target[tuple(at)] == ((0 if empty > unknown else 255) if void else common), (factor, at)
 
 
+def test_a_volume_that_was_cut_between_two_runs_is_told(own: Path) -> None:
+    path = own / "depthbin/NYUtest/NYU0001_0000.bin"
+    whole = NYUv2(own, "test")[0]
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.warns(UserWarning, match=r"NYU0001_0000\.bin: its runs end [\d,]+ voxels before the volume does"):
+        cut = NYUv2(own, "test")[0]
+    assert cut.targets[1].shape == whole.targets[1].shape
+
+
 def test_splits_names_and_what_is_left_out(fake: Path) -> None:
     config = DataConfig(dataset="nyuv2", root=str(fake), val="test", test="NYU0001_0000,NYU0003_0000", exclude=("NYU0002_0000",))
     assert open_dataset(config, "train").names == ["NYU0003_0000"]
@@ -103,6 +112,7 @@ def test_splits_names_and_what_is_left_out(fake: Path) -> None:
     [
         (lambda c: c[:-4], "no header of 76 bytes and whole runs"),
         (lambda c: c[:40], "no header"),
+        (lambda c: c[:76], "no run of voxels"),
         (lambda c: c + np.array([3, 1], "<u4").tobytes(), "pass the end of the volume"),
         (lambda c: c + np.array([0, 2**32 - 1], "<u4").tobytes() * 3, "pass the end of the volume"),
         (lambda c: c[:76] + np.array([100, 5], "<u4").tobytes() + c[84:], "run 0 has the raw id 100"),

@@ -119,6 +119,8 @@ class _Runs:
         (_changed(target_1_16=np.zeros((15, 15), np.uint8)), r"target_1_16 has shape \(15, 15\)"),
         (_changed(cam_pose=np.full((4, 4), -np.inf)), "camera was lost"),
         (_changed(cam_pose=np.zeros((4, 4))), "no invertible 4x4 matrix"),
+        (_changed(cam_pose=[[10**400] * 4] * 4), "not finite numbers"),
+        (_changed(voxel_origin=np.full(3, 1e300)), "corner"),
         (_changed(intrinsic=np.eye(2)), r"intrinsic has shape \(2, 2\)"),
         (_changed(voxel_origin=np.zeros(2)), r"voxel_origin \(2,\)"),
         (_changed(img="/x/posed_images/../../../etc/passwd"), "leads out of its folder"),

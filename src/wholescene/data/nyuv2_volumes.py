@@ -57,7 +57,7 @@ def decode(content: bytes, where: str = "the volume") -> NYUVolume:
         where: its name, for messages.
 
     Raises:
-        InputError: no whole number of runs, numbers that are not finite, a raw id from 37 to 254 or above 255, or runs that pass the
+        InputError: no run or no whole number of them, numbers that are not finite, a raw id from 37 to 254 or above 255, or runs that pass the
             volume's end.
     """
     if len(content) < HEADER or (len(content) - HEADER) % 8:
@@ -78,6 +78,8 @@ def decode(content: bytes, where: str = "the volume") -> NYUVolume:
             f"{UNKNOWN} for unknown; is it of another dataset?"
         )
     covered = int(lengths.sum())
+    if covered == 0:
+        raise InputError(f"{where}: it holds a header and no run of voxels; expected {VOXELS:,} voxels; copy it again")
     if covered > VOXELS:
         raise InputError(
             f"{where}: its runs cover {covered:,} voxels and pass the end of the volume of {' x '.join(map(str, SHAPE))} = {VOXELS:,}; "

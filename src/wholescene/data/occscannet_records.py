@@ -111,7 +111,7 @@ def _text(path: Path, found: Mapping[str, Any], name: str) -> str:
 def _numbers(path: Path, found: Mapping[str, Any], name: str) -> NDArray[np.float64]:
     try:
         value = np.asarray(_field(path, found, name), np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = np.array(np.nan)
     if not np.isfinite(value).all():
         raise InputError(f"{path}: its {name} is not finite numbers (ScanNet marks frames whose camera was lost so); exclude the frame")
