@@ -45,7 +45,7 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
 
 
 SYSTEMS = [name for name in list_systems() if name != "dial"]  # forged by the tests of training, where they are imported first
-ALL_PAGES = (*PAGES, "training.md", "scale_out.md", "systems.md", "converting.md", "studies.md", "own_recordings.md")
+ALL_PAGES = (*PAGES, "training.md", "scale_out.md", "systems.md", "converting.md", "studies.md", "speed.md", "own_recordings.md")
 
 
 def _commands_of(page: str) -> Iterator[list[str]]:
