@@ -18,7 +18,8 @@ from wholescene import __version__
 from wholescene.commands import attention, checking, demo, growth, predicting, scenes, tables, training
 from wholescene.errors import WholesceneError
 
-_NO_MEMORY = ("out of memory", "can't allocate memory")  # how torch says it, on an accelerator and on a processor
+# how torch says it, on an accelerator and on a processor, and of sizes beyond any memory
+_NO_MEMORY = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
 
 _PICTURES = Group("Pictures to scenes", sort_key=1)
 _EXPERIMENTS = Group("Experiments", sort_key=2)

@@ -50,7 +50,7 @@ def _half_of(path: Path, weights: Path) -> None:
 WEIGHTS: dict[str, tuple[Callable[[Path, Path], object], list[str]]] = {
     "missing.safetensors": (lambda path, good: None, ["missing.safetensors", "does not exist"]),
     "empty.safetensors": (lambda path, good: path.write_bytes(b""), ["empty"]),
-    "half.safetensors": (_half_of, ["half.safetensors"]),
+    "half.safetensors": (_half_of, ["half.safetensors", "cut off", "copy it again"]),
     "other.safetensors": (lambda path, good: _without_metadata(path), ["without wholescene's description"]),
     "header.safetensors": (lambda path, good: path.write_bytes(struct.pack("<Q", 2**60) + b"{}"), ["header.safetensors"]),
     "noise.pt": (lambda path, good: path.write_bytes(bytes(range(256)) * 8), ["noise.pt"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from wholescene.training.evaluate import evaluate
 from wholescene.training.held_out import mean_loss
 from wholescene.training.optimising import MovingAverage, freeze, freeze_statistics, make_optimiser
 from wholescene.training.run import Trained, train
+from wholescene.training.trainer import make_trainer
 from wholescene.weights import load
 
 PLAIN = {"system__fields": {"plain": True}, "data__augment__jitter": 0.0, "data__augment__mirror": 0.0}
@@ -325,3 +327,9 @@ def test_full_size_recipes_take_a_step_at_size_tiny(name: str, tmp_path: Path) -
     if systems[-1].completes:
         assert made.evaluation.scores["all"].voxels > 100_000
     assert all("nan" not in log.read_text() for log in (tmp_path / "run").rglob("log/session-1/metrics.csv"))
+
+
+def test_more_processes_than_a_machine_without_accelerators_can_hold_are_refused(tmp_path: Path) -> None:
+    devices = 4 * max(16, os.cpu_count() or 1)
+    with pytest.raises(InputError, match=f"trainer.devices is {devices}"):
+        make_trainer(recipe(trainer={"accelerator": "cpu", "devices": devices}), tmp_path, [], None)

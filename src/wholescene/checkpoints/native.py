@@ -114,6 +114,8 @@ def read(path: str | Path) -> NativeCheckpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError) as error:
         sniff(path)
+        if "fully covered" in str(error):
+            raise InputError(f"{path} ends before its tensors do, after {path.stat().st_size:,} bytes; it was cut off: copy it again") from error
         raise InputError(
             f"{path} is not a weights file of ours ({error}); if it is what authors released, run `wholescene convert` on it first"
         ) from error

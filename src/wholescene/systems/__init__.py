@@ -150,14 +150,21 @@ def _leaves(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def create(name: str, config: Any) -> System:
-    """A system with fresh weights from its config, with refinement behind it where the config says `refine`."""
+    """A system with fresh weights from its config, with refinement behind it where the config says `refine`.
+
+    Raises:
+        InputError: a config that no system can have.
+    """
     for width in config.joint_fields:
         if getattr(config, width, 1) < 1:
             raise InputError(f"{name}'s config: {width} is {getattr(config, width)}; expected a number of at least 1")
     kind = system_class(name)
-    if config.refinement is None:
-        return kind(config)
-    from wholescene.systems.refine.system import refining
+    if config.refinement is not None:
+        from wholescene.systems.refine.system import refining
 
-    found: System = refining(kind)(config)  # type: ignore[arg-type]  # classes can be hashed
-    return found
+        kind = refining(kind)  # type: ignore[arg-type]  # classes can be hashed
+    made: System = kind(config)
+    nothing = next((part for part, parameter in made.named_parameters() if not parameter.numel()), None)
+    if nothing is not None:
+        raise InputError(f"{name}'s config: a width is 0, so {nothing} holds no number; expected widths of at least 1")
+    return made
