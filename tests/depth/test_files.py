@@ -145,8 +145,10 @@ def test_a_drawing_of_depth_and_half_a_file_are_refused(tmp_path: Path, cases: P
         read_depth(tmp_path / "half.png", "mm")
 
 
-@pytest.mark.parametrize(("values", "right", "read"), [(2100, "mm", "m"), (9800, "tum", "m"), (2560, "kitti", "m"), (60000, "tum", "kitti")])
-def test_a_depth_that_is_too_far_names_the_unit_that_was_meant(values: int, right: str, read: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "right", "read"), [(2100, "mm", "m"), (9800, "tum", "m"), (2560, "kitti", "m"), (60000, "tum", "kitti"), (4, "m", "mm")]
+)
+def test_a_depth_that_is_too_near_or_far_names_the_unit_that_was_meant(values: int, right: str, read: str) -> None:
     metres = np.full((4, 6), values / UNITS[read].per_metre, np.float32)
     metres[0] = 0
     (said,) = unit_doubts(metres, UNITS[read])
@@ -157,6 +159,7 @@ def test_a_depth_that_is_too_far_names_the_unit_that_was_meant(values: int, righ
 def test_a_depth_of_a_scene_is_not_doubted() -> None:
     assert unit_doubts(np.array([[0, 0, 5.0, 150.0, 900.0]], np.float32)) == ()
     assert unit_doubts(np.zeros((2, 2), np.float32)) == ()
+    assert unit_doubts(np.full((2, 2), 0.4, np.float32)) == ()
     assert "baseline" in unit_doubts(np.full((2, 2), 800, np.float32), DepthUnit(focal_baseline=388.0))[0]
 
 

@@ -48,7 +48,7 @@ def test_a_unit_stands_behind_the_folder_and_a_baseline_takes_the_focal_length_o
     depth, valid = depth_source(f"files:{tmp_path}@kitti")(frame())
     assert not valid[0, 0]
     np.testing.assert_allclose(depth[valid], stored[valid] / 256)
-    with pytest.raises(InputError, match=r"000005\.png.*says no unit"):
+    with pytest.raises(InputError, match=r"000005\.png.*says no unit.*files:FOLDER@UNIT"):
         depth_source(f"files:{tmp_path}")(frame())
     (tmp_path / "d").mkdir()
     np.save(tmp_path / "d" / "000005.npy", 50 * 0.5 / metres())

@@ -82,4 +82,5 @@ def attention(
         ),
         target,
     )  # fmt: skip
+    said += [("note", note) for note in frame.main.camera.notes]
     facts([*said, ("query", caption), ("its point", f"pixel {found.point[0]:.0f}, {found.point[1]:.0f}"), ("wrote", target)])

@@ -83,7 +83,7 @@ def growth(
         changed = int((scene.labels != stages[max(0, step - 1)][0].labels).sum())
         rows.append((step, "-" if active is None else f"{100 * active.mean():.2f}", f"{int(scene.occupied.sum()):,}", f"{changed:,}"))
     table(("step", "active %", "occupied", "changed"), rows)
-    facts([("wrote", target)])
+    facts([*(("note", note) for note in frame.main.camera.notes), ("wrote", target)])
 
 
 def _street(seed: int, setting: str) -> Frame:

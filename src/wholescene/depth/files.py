@@ -18,7 +18,7 @@ from wholescene.files import open_array, read_bytes
 Metres = NDArray[np.float32]
 Valid = NDArray[np.bool_]
 
-_FAR = 200.0  # metres; half of a picture that lies farther was hardly read in its own unit
+_NEAR, _FAR = 0.1, 200.0  # metres; half of a picture that lies nearer, or farther, was hardly read in its own unit
 _LIKELY = (0.3, 100.0)  # metres, of a median
 _SATURATED = 2**16 - 1  # of sixteen bits, how some cameras write "nothing" (7-Scenes)
 _MOST_PIXELS = 2**27
@@ -84,7 +84,12 @@ def depth_unit(text: str | float | DepthUnit) -> DepthUnit:
 
 
 def read_depth(
-    path: str | Path, unit: str | float | DepthUnit | None = None, focal_baseline: float | None = None, most_metres: float | None = None
+    path: str | Path,
+    unit: str | float | DepthUnit | None = None,
+    focal_baseline: float | None = None,
+    most_metres: float | None = None,
+    *,
+    option: str = "--depth-unit",
 ) -> tuple[Metres, Valid]:
     """Read a depth map.
 
@@ -93,6 +98,7 @@ def read_depth(
         unit: as for `depth_unit`; must be given for integers and pictures.
         focal_baseline: focal length (pixels) times baseline (metres): the file then holds disparity in pixels.
         most_metres: what is farther is not valid; None: no limit.
+        option: how the user says the unit, for messages.
 
     Returns:
         (H, W) float32 metres along the optical axis, 0 where not valid; and (H, W) bool. Zero, negative, infinite and NaN numbers are not
@@ -108,7 +114,7 @@ def read_depth(
     values = _array(path) if path.suffix.lower() == ".npy" else _picture(path)
     if chosen is None and not np.issubdtype(values.dtype, np.floating):
         raise InputError(
-            f"{path} holds whole numbers (up to {int(values.max()):,}) and says no unit; give --depth-unit: mm (1000 to a metre), "
+            f"{path} holds whole numbers (up to {int(values.max()):,}) and says no unit; give {option}: mm (1000 to a metre), "
             "kitti (256), tum (5000), or any number to a metre"
         )
     return to_metres(values, chosen or UNITS["m"], most_metres)
@@ -131,7 +137,7 @@ def to_metres(values: NDArray[np.generic], unit: DepthUnit, most_metres: float |
 
 
 def unit_doubts(metres: Metres, unit: DepthUnit = UNITS["m"]) -> tuple[str, ...]:
-    """A warning where the median is so far that the numbers were probably meant in another unit, with the units that would make a scene of them.
+    """A warning where the median is so near or far that the numbers were probably meant in another unit, with the likely ones.
 
     Args:
         metres: (H, W), 0 where unknown.
@@ -141,10 +147,14 @@ def unit_doubts(metres: Metres, unit: DepthUnit = UNITS["m"]) -> tuple[str, ...]
     'the median depth is 6,500 m, farther than scenes reach; it would be as mm 6.50 m, as kitti 25.39 m, as tum 1.30 m: is one of these its unit?'
     """
     known = metres[metres > 0]
-    median = float(np.median(known)) if known.size else 0.0
-    if median <= _FAR:
+    median = float(np.median(known)) if known.size else _NEAR
+    if _NEAR <= median <= _FAR:
         return ()
-    said = f"the median depth is {median:,.0f} m, farther than scenes reach"
+    said = (
+        f"the median depth is {median:,.0f} m, farther than scenes reach"
+        if median > _FAR
+        else f"the median depth is {median:.2g} m, nearer than any scene"
+    )
     if unit.focal_baseline is not None:
         return (f"{said}; are these disparities in pixels, and is {unit.focal_baseline:g} the focal length in pixels times the baseline in metres?",)
     others = {name: median * unit.per_metre / other.per_metre for name, other in UNITS.items() if not other.rotated and other != unit}

@@ -48,7 +48,7 @@ class DepthFiles:
         Raises:
             InputError: no file for the frame (what was looked for is named), or one that is not a depth map.
         """
-        return read_depth(self.path_of(frame.name), self._unit_of(frame))
+        return read_depth(self.path_of(frame.name), self._unit_of(frame), option="it behind an @, files:FOLDER@UNIT")
 
     def path_of(self, name: str) -> Path:
         """The file of the frame of that name.
