@@ -113,6 +113,7 @@ def test_options_that_do_not_fit_the_weights(run: Run, picture: Path, tiny_weigh
         (["evaluate", "monoscene-street-tiny", "--weights", "w", "--out", "/dev"], ["/dev", "is a folder"]),
         (["study", "rooms", "--costs", "--json", "/dev/null/x.json"], ["/dev/null", "no folder"]),
         (["train", "monoscene-street-tiny", "--system.fields.features", "0"], ["features is 0", "at least 1"]),
+        (["predict", __file__, "--out", "/dev/null"], ["/dev/null", "no folder"]),
         (["train", "monoscene-street-tiny", "--system.fields.head_width", "0"], ["half_3d.head", "widths of at least 1"]),
         (["train", "monoscene-street-tiny", "--system.fields.features", "4000000000"], ["not enough memory"]),
         (["data", "check", "/dev/null"], ["/dev/null", "is a file"]),

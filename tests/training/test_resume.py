@@ -206,6 +206,21 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         _run(tmp_path / "run", resume=tmp_path / "foreign.ckpt")
 
 
+@pytest.mark.parametrize("own", [{}, {"progress": 3}, {"progress": {}}, 7, None])
+def test_a_forged_checkpoint_is_refused(tmp_path: Path, own: Any) -> None:
+    torch.save({"wholescene": own}, tmp_path / "forged.ckpt")
+    with pytest.raises(InputError, match=r"forged\.ckpt does not say where its run stood"):
+        newest(tmp_path / "forged.ckpt")
+
+
+@pytest.mark.parametrize("content", [b"x", b"", b"PK\x03\x04", b"\x80\x02c", bytes(range(256))])
+def test_a_checkpoint_that_is_none_is_refused_without_advice_to_trust_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "none.ckpt").write_bytes(content)
+    with pytest.raises(InputError, match=r"none\.ckpt is damaged or no checkpoint") as caught:
+        newest(tmp_path / "none.ckpt")
+    assert "weights_only" not in str(caught.value)
+
+
 def test_the_folder_tells_the_recipe_in_full(tmp_path: Path) -> None:
     _run(tmp_path)
     assert recipes.load(tmp_path / "recipe.yaml") == recipe(**LONG)

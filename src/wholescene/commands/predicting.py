@@ -11,6 +11,7 @@ from wholescene.commands.inputs import Given
 from wholescene.commands.options import DEFAULT_WEIGHTS, CameraOptions, File, Folder, check_device, placement, shown
 from wholescene.commands.printing import as_text, facts, percent, warn
 from wholescene.errors import InputError, WholesceneError
+from wholescene.files import check_place
 
 if TYPE_CHECKING:
     from wholescene.scene import Scene
@@ -73,6 +74,7 @@ def predict(
     found, skipped = find_pictures(pictures)
     given = Given(lens, grid, depth, depth_unit, depth_source, right, baseline, right_camera, points, precision, steps)
     given.check(len(found))
+    check_place(out / "scene.npz")
     system = fuse_for_inference(load(weights, device))
     given.check_for(system)
     placement(grid, system.config.grid)

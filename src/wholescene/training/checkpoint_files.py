@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import warnings
 from dataclasses import dataclass
@@ -44,9 +43,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected a checkpoint of a training run") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path} is damaged or no checkpoint ({first[0][:200]}); take an earlier one") from error
+    except Exception as error:  # torch raises many kinds for a damaged file, with advice that is not for users; nothing of it was executed
+        raise InputError(f"{path} is damaged or no checkpoint of a training run ({type(error).__name__}); take an earlier one") from error
     own_part(found)
     return dict(found)
 
@@ -54,8 +52,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _standing(path: Path) -> Standing:
     own = own_part(read_checkpoint(path))
     progress = Progress()
-    progress.load_state_dict(own["progress"])
-    return Standing(path, progress, own["recipe"], own["finished"])
+    try:
+        progress.load_state_dict(own["progress"])
+        return Standing(path, progress, dict(own["recipe"]), bool(own["finished"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not say where its run stood ({error}); it is damaged: take an earlier one") from error
 
 
 def path_of(folder: Path, steps: int) -> Path:
