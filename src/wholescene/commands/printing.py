@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -55,6 +57,25 @@ def facts(pairs: Iterable[tuple[str, object]], indent: str = "  ") -> None:
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name.ljust(width)}  {value}".rstrip())
+
+
+class Scored(Protocol):
+    """What was measured: its table with a header, all that it depends on, and a file to keep both."""
+
+    @property
+    def provenance(self) -> Mapping[str, str]: ...
+    def table(self) -> list[tuple[str, ...]]: ...
+    def save(self, path: Path) -> None: ...
+
+
+def show(found: Scored, out: Path | None) -> None:
+    """Print what was measured, and keep it as JSON where a file is given."""
+    header, *rows = found.table()
+    table(header, rows)
+    facts(found.provenance.items())
+    if out is not None:
+        found.save(out)
+        print(f"wrote {out}")
 
 
 def as_text(name: str) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wholescene.commands.printing import facts, table, warn
+from wholescene.commands.printing import facts, show, table, warn
 from wholescene.commands.reporting import PICTURE_SUFFIXES, save_picture
 from wholescene.errors import InputError
 from wholescene.files import write_text
@@ -62,15 +62,10 @@ def score_specially(
             print(f"wrote {out}")
         return
     found = robustness(system, kept, suite(disturb), steps=numbers or (None,), frames=limit, about=about, say=print)
-    header, *rows = found.table()
-    table(header, rows)
-    facts(found.provenance.items())
+    show(found, out)  # first: whatever is wrong with the picture, the scores are kept
     if figure is not None:
         save_picture(found.figure(f"{system.name} under disturbances: {about.get('recipe', '')}"), figure)
         print(f"wrote {figure}")
-    if out is not None:
-        found.save(out)
-        print(f"wrote {out}")
 
 
 def print_costs(study: Study, folder: Path, out: Path | None) -> None:
@@ -84,9 +79,4 @@ def print_costs(study: Study, folder: Path, out: Path | None) -> None:
     from wholescene.training.costs import costs
 
     found = costs(study, folder, say=warn)
-    header, *rows = found.table()
-    table(header, rows)
-    facts(found.provenance.items())
-    if out is not None:
-        found.save(out)
-        print(f"wrote {out}")
+    show(found, out)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from wholescene.commands.options import File, Folder, Switch, check_device, shown
 from wholescene.commands.overrides import overrides_from
-from wholescene.commands.printing import facts, table
+from wholescene.commands.printing import facts, show, table
 from wholescene.errors import InputError, require
 from wholescene.files import check_place
 
@@ -156,12 +156,7 @@ def evaluate(
     from wholescene.training.evaluate import evaluate as score
 
     found = score(system, dataset, frames=limit, about=about)
-    header, *rows = found.table()
-    table(header, rows)
-    facts(found.provenance.items())
-    if out is not None:
-        found.save(out)
-        print(f"wrote {out}")
+    show(found, out)
 
 
 def study(
