@@ -68,9 +68,13 @@ def test_float32_and_half_precision_logits_give_the_float64_loss() -> None:
 
 
 def test_the_quick_order_is_the_stable_one() -> None:
-    errors = torch.randint(0, 50, (4000,), generator=torch.Generator().manual_seed(0)).float() / 50
+    random = torch.Generator().manual_seed(0)
+    errors, foreground = torch.randint(0, 50, (4000,), generator=random).float() / 50, torch.rand(4000, generator=random) < 0.3
     errors[::7] = 1e-42  # not normal
-    assert torch.equal(_from_large_to_small(errors), torch.sort(errors, descending=True, stable=True).indices)
+    ordered, hit, order = _from_large_to_small(errors, foreground)
+    assert torch.equal(order, torch.sort(errors, descending=True, stable=True).indices)
+    assert torch.equal(ordered, errors[order])
+    assert torch.equal(hit, foreground[order])
 
 
 def test_nothing_known_costs_nothing_and_pulls_nowhere() -> None:

@@ -119,26 +119,29 @@ def _class_loss(p: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
         worst = errors.argmax()
         gradient[worst] = 1
         return errors[worst].to(_wide(p)), gradient
-    order = _from_large_to_small(errors)
-    hit = foreground[order]
+    ordered, hit, order = _from_large_to_small(errors, foreground)
     a = hit.cumsum(0)
     union = torch.arange(1, len(p) + 1, device=p.device).sub_(a).add_(total).to(torch.float64 if p.dtype == torch.float64 else torch.float32)
-    left = (total - a).to(union.dtype)
-    weights = torch.where(hit, 1 / union, left / (union * (union - 1)).clamp_(min=1))
-    loss = torch.dot(weights.to(_wide(p)), errors[order].to(_wide(p)))
-    gradient[order] = torch.where(hit, -weights, weights).to(p.dtype)
+    shares = torch.where(hit, 1, (total - a).to(union.dtype))
+    weights = shares.div_(torch.where(hit, union, (union * (union - 1)).clamp_(min=1)))
+    loss = torch.dot(weights.to(_wide(p)), ordered.to(_wide(p)))
+    gradient[order] = weights.mul_(1 - 2 * hit.to(weights.dtype)).to(p.dtype)
     return loss, gradient
 
 
-def _from_large_to_small(errors: Tensor) -> Tensor:
-    """The stable descending order of errors (n,) of at least 0."""
-    if errors.device.type != "cpu" or errors.dtype != torch.float32:
-        return torch.sort(errors, descending=True, stable=True).indices
-    # Floats of at least 0 are ordered as their bits are: with the index below them, NumPy sorts plain integers, several times as fast.
-    bits = errors.numpy().view(np.uint32).astype(np.uint64)
-    keys = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(32)) | np.arange(len(bits), dtype=np.uint64)
-    keys.sort()
-    return torch.from_numpy((keys & np.uint64(0xFFFFFFFF)).astype(np.int64))
+def _from_large_to_small(errors: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors (n,) of at least 0 in stable descending order, with their foreground flags, and that order."""
+    if errors.device.type != "cpu" or errors.dtype != torch.float32 or len(errors) >= 2**31:
+        ordered, order = torch.sort(errors, descending=True, stable=True)
+        return ordered, foreground[order], order
+    # Floats of at least 0 are ordered as their bits are: with index and flag below them, NumPy sorts plain integers, several times as fast, and
+    # neither has to be gathered afterwards.
+    words = np.empty((len(errors), 2), "<u4")
+    np.bitwise_or(np.arange(0, 2 * len(errors), 2, dtype=np.uint32), foreground.numpy(), out=words[:, 0])
+    np.invert(errors.numpy().view(np.uint32), out=words[:, 1])
+    words.view("<u8")[:, 0].sort()
+    ordered = torch.from_numpy((~words[:, 1]).view(np.float32))
+    return ordered, torch.from_numpy((words[:, 0] & 1).astype(bool)), torch.from_numpy((words[:, 0] >> 1).astype(np.int64))
 
 
 def _wide(values: Tensor) -> torch.dtype:

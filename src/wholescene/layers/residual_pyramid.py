@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wholescene.layers.checkpoint import run
 from wholescene.layers.slabs import Stream, aligned, convolve, convolve_whole, cut, each, gather, may_stream, split
+from wholescene.ops.trilinear import resize_volume
 
 
 class ResidualBlock(nn.Module):
@@ -98,7 +99,6 @@ class GeneralisedFPN(nn.Module):
         """
         super().__init__()
         conv = nn.Conv2d if axes == 2 else nn.Conv3d
-        self.mode = "bilinear" if axes == 2 else "trilinear"
         coarser = [*(out for _ in widths[:-2]), widths[-1]]  # what each level meets
         self.lateral = nn.ModuleList(conv(own + met, out, 1, bias=False) for own, met in zip(widths, coarser, strict=False))
         self.lateral_norm = nn.ModuleList(norm(out) for _ in coarser)
@@ -127,7 +127,9 @@ class GeneralisedFPN(nn.Module):
         return F.relu_(self.smooth_norm[level](convolve_whole(self.smooth[level], joined)))  # type: ignore[arg-type]  # convolutions all
 
     def _enlarged(self, coarse: Tensor, size: Sequence[int]) -> Tensor:
-        return F.interpolate(coarse, tuple(size), mode=self.mode, align_corners=False)
+        if coarse.dim() == 4:
+            return F.interpolate(coarse, tuple(size), mode="bilinear", align_corners=False)
+        return resize_volume(coarse, size)
 
 
 class ResidualPyramid(nn.Module):

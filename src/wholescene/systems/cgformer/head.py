@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from wholescene.layers.residual_pyramid import group_count
 from wholescene.layers.slabs import convolve_whole
+from wholescene.ops.trilinear import resize_volume
 
 
 class OccupancyHead(nn.Module):
@@ -31,4 +32,4 @@ class OccupancyHead(nn.Module):
         logits: Tensor = self.classify(F.relu_(self.norm(convolve_whole(self.conv, volume))))
         if self.factor == 1:
             return logits
-        return F.interpolate(logits, scale_factor=self.factor, mode="trilinear", align_corners=False)
+        return resize_volume(logits, [self.factor * n for n in logits.shape[2:]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wholescene import losses
@@ -12,6 +11,7 @@ from wholescene.layers.checkpoint import run
 from wholescene.layers.unet3d import Bottleneck, Upsample
 from wholescene.losses import VoxelSums
 from wholescene.lovasz import lovasz_softmax
+from wholescene.ops.trilinear import resize_volume
 from wholescene.structures import Batch, Completed, Lifted, Prediction
 from wholescene.systems.halves import Half3D, answer_and_target, check_grid
 from wholescene.systems.monomrn.config import MonoMRNConfig
@@ -76,7 +76,7 @@ class DecompositionCompletion(Half3D):
         volume = self.volume_net(lifted.volume)
         logits = self.head(volume)
         if self.factor > 1:
-            logits = F.interpolate(logits, scale_factor=self.factor, mode="trilinear")
+            logits = resize_volume(logits, [self.factor * n for n in logits.shape[2:]])
         return Completed(volume, lifted.grid, logits)
 
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:

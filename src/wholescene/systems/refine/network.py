@@ -15,6 +15,7 @@ from wholescene.layers.checkpoint import run
 from wholescene.layers.occupancy_head import OccupancyHead
 from wholescene.layers.sparse_gru import MaskedSparseGRU
 from wholescene.ops.neighbours import links_of_mask
+from wholescene.ops.trilinear import resize_volume
 from wholescene.structures import Batch, Completed, Lifted
 from wholescene.systems.halves import target_of
 from wholescene.systems.refine.config import Refine
@@ -156,7 +157,7 @@ class MaskedRecurrentNetwork(nn.Module):
     def _on_grid(self, answer: Tensor, coarse: Tensor) -> Tensor:
         """(B, K, X, Y, Z) on the batch's grid."""
         if answer.shape != coarse.shape:
-            answer = F.interpolate(answer, coarse.shape[2:], mode="trilinear")
+            answer = resize_volume(answer, coarse.shape[2:])
         return answer if self.choice.answer == "own" else coarse + answer
 
 

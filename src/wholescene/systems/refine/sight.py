@@ -14,6 +14,7 @@ from wholescene.geometry.selecting import indices_of
 from wholescene.geometry.surface import read_map, strides_of, surface_distance
 from wholescene.layers.depth_bins import DepthBins
 from wholescene.layers.distance_attention import DistanceAttention
+from wholescene.ops.trilinear import resize_volume
 from wholescene.structures import Batch, Lifted
 from wholescene.systems.refine.config import Refine
 from wholescene.systems.refine.joint import Joint
@@ -123,7 +124,7 @@ class VoxelSight(nn.Module):
         volume = self.reduce(lifted.volume)
         shape = batch.grids[0].coarser(self.joint.factor).shape
         if tuple(volume.shape[2:]) != shape:
-            volume = F.interpolate(volume, shape, mode="trilinear")
+            volume = resize_volume(volume, shape)
         rows = volume.flatten(2)
         return lambda i, active, pixels: rows[i].index_select(1, active).T
 
