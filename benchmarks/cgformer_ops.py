@@ -12,6 +12,7 @@ import argparse
 import multiprocessing
 import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from machine import best_of, copy_rate, processor
 from torch import Tensor
 
-from wholescene.ops import deformable_conv, depth_deformable, lss_pooling, neighbourhood
+from wholescene.ops import deformable_conv, depth_deformable, lss_pooling, neighbourhood, trilinear
 
 ROWS, COLUMNS, BINS, HEADS, WIDTH, POINTS = 48, 160, 112, 8, 16, 8
 QUERIES = 19563  # proposed voxels in view of the recorded case
@@ -58,6 +59,12 @@ def convolution() -> tuple[list[Tensor], list[Any], Form, Form]:
     return given, [], deformable_conv.reference, deformable_conv.deformable_convolution
 
 
+def resizing() -> tuple[list[Tensor], list[Any], Form, Form]:
+    """The head's logits of 20 classes, to twice the volume."""
+    size = {"size": (256, 256, 32)}
+    return [torch.randn(1, 20, 128, 128, 16)], [], partial(trilinear.reference, **size), partial(trilinear.resize_volume, **size)
+
+
 CELLS, READS = ROWS * COLUMNS, QUERIES * HEADS * POINTS
 # operator -> what makes its inputs, and the bytes that its forward pass cannot but read and write
 OPERATORS = {
@@ -65,6 +72,7 @@ OPERATORS = {
     "voxel pooling": (pooling, int(0.47 * BINS * CELLS) * (4 * HEADS * WIDTH + 12) + 4 * VOXELS * HEADS * WIDTH),
     "neighbourhood attention": (neighbours, 4 * CELLS * BINS * (2 * 25 + 2)),
     "deformable convolution": (convolution, 4 * CELLS * BINS * (9 * 4 + 1)),
+    "trilinear resizing": (resizing, 4 * 20 * 9 * VOXELS),
 }
 
 
