@@ -57,9 +57,11 @@ def test_small_volumes_give_the_released_values_gradients_and_means(case: Case) 
     for name, loss in losses_of(case, logits, targets).items():
         got[f"small.{name}"] = loss.detach().numpy()
         got[f"small.{name}.gradient"] = torch.autograd.grad(loss, logits, retain_graph=True)[0].numpy()
-    whole = (slice(None),) * 5
     for name, (axis, order) in AXES.items():
-        means = [_means(logits.detach(), targets, whole, axis, run, True)[:2] for run in runs(logits.shape[2 + axis], order)]
+        means = []
+        for run in runs(logits.shape[2 + axis], order):
+            part, labels = (whole.narrow(i + axis, run.start, run.stop - run.start) for whole, i in ((logits.detach(), 2), (targets, 1)))
+            means.append(_means(part, labels, axis, run.backward, True)[:2])
         for what, parts in zip(("mean", "target"), zip(*means, strict=True), strict=True):
             got[f"small.{what}.{name}"] = torch.cat(parts, 2 + axis).numpy()
     asked = case.tolerances

@@ -42,9 +42,9 @@ class AtSteps:
 
 
 def parse_steps(text: str) -> tuple[int, ...]:
-    """Numbers of steps from text.
+    """Numbers of steps from text; one that is given twice counts once.
 
-    >>> parse_steps("0,1,3")
+    >>> parse_steps("0,1,3,1")
     (0, 1, 3)
 
     Raises:
@@ -53,7 +53,7 @@ def parse_steps(text: str) -> tuple[int, ...]:
     words = text.replace(",", " ").split()
     if not words or not all(word.isdecimal() and len(word) < 10 for word in words):
         raise InputError(f"steps {text[:80]!r} are not whole numbers; write for example 0,1,2,3,5, where 0 is the coarse answer")
-    numbers = tuple(int(word) for word in words)
+    numbers = tuple(dict.fromkeys(int(word) for word in words))
     check_steps(max(numbers), "steps")
     return numbers
 

@@ -16,7 +16,7 @@ from wholescene.geometry.counting import byte_labels
 from wholescene.labels import UNKNOWN
 from wholescene.layers.scan import Order, ranks
 
-_MOST = {"cpu": 2**21}  # numbers of a slab's logits: a few copies of them are held at a time
+_MOST = {"cpu": 2**18}  # numbers of a slab's logits: the few copies of them that are held at a time fit a core's cache
 _MOST_ELSEWHERE = 2**26
 
 
@@ -112,58 +112,69 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tenso
 
 
 class _Scan(torch.autograd.Function):
-    """Works slab by slab across the scanned axis, forward and backward, and keeps nothing but the inputs."""
+    """Works slab by slab across the scanned axis. The gradient is written down in the same pass, since the running means give both; the backward
+    pass scales it."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, axis: int, parts: tuple[Run, ...], count_unknown: bool, voxels: int) -> Tensor:
-        ctx.save_for_backward(logits, targets)
-        ctx.more = axis, parts, count_unknown, voxels
+        wanted = ctx.needs_input_grad[0]
+        ctx.gradient = torch.empty_like(logits, memory_format=torch.contiguous_format) if wanted else None
         total = torch.zeros((), dtype=torch.float32 if logits.device.type == "mps" else torch.float64, device=logits.device)
         with torch.autocast(logits.device.type, enabled=False):
             for place in _slabs(logits, axis):
                 for run in parts:
-                    means, truth, _, counted = _means(logits, targets, place, axis, run, count_unknown)
-                    surprise = truth.sum(1) * means.logsumexp(1) - (truth * means).sum(1)
-                    total += (surprise if count_unknown else surprise * counted).sum(dtype=total.dtype)
+                    where = _of_run(place, axis, run)
+                    labels = targets[(where[0], *where[2:])]
+                    found, slope = _of_slab(logits[where], labels, axis, run.backward, count_unknown, wanted)
+                    total += found
+                    if slope is not None:
+                        ctx.gradient[where] = slope.div_(voxels)
         return (total / voxels).to(_kind(logits))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_loss: Tensor) -> tuple[Tensor | None, ...]:
-        logits, targets = ctx.saved_tensors
-        axis, parts, count_unknown, voxels = ctx.more
-        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        with torch.autocast(logits.device.type, enabled=False):
-            for place in _slabs(logits, axis):
-                for run in parts:
-                    means, truth, divisors, counted = _means(logits, targets, place, axis, run, count_unknown)
-                    slope = torch.softmax(means, 1).mul_(truth.sum(1, keepdim=True)).sub_(truth).mul_(to_loss / voxels)
-                    if not count_unknown:
-                        slope *= counted[:, None]
-                    slope = (slope / divisors).flip(2 + axis).cumsum(2 + axis).flip(2 + axis)  # a logit is in all means that come after it
-                    if not count_unknown:
-                        slope *= counted[:, None]
-                    gradient[_of_run(place, axis, run)] = slope.flip(2 + axis) if run.backward else slope
-        return gradient, None, None, None, None, None
+        return ctx.gradient * to_loss.to(ctx.gradient.dtype), None, None, None, None, None
 
 
-def _means(
-    logits: Tensor, targets: Tensor, place: tuple[slice, ...], axis: int, run: Run, count_unknown: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _of_slab(logits: Tensor, labels: Tensor, axis: int, backward: bool, count_unknown: bool, wanted: bool) -> tuple[Tensor, Tensor | None]:
+    """The sum of the cross-entropies in one run of one slab, and its gradient to the logits if it is wanted.
+
+    Args:
+        logits: (B, K, ...).
+        labels: (B, ...).
+        axis: that is scanned.
+        backward: the run begins at the last position.
+        count_unknown: as `scan_loss` takes it.
+        wanted: the gradient is.
+    """
+    means, classes, counts, known = _means(logits, labels, axis, backward, count_unknown)
+    along, counted = 2 + axis, torch.ones_like(counts) if count_unknown else known
+    mass = known.cumsum(along).div_(counts)  # of a mean of one-hot classes: unknown voxels are no class
+    partition = means.logsumexp(1, keepdim=True)
+    surprise = (mass * partition).sub_((classes * means).sum(1, keepdim=True)).mul_(counted)
+    found = surprise.sum(dtype=torch.float32 if logits.device.type == "mps" else torch.float64)
+    if not wanted:
+        return found, None
+    slope = means.sub_(partition).exp_().mul_(mass).sub_(classes).mul_(counted / counts)
+    slope = slope.flip(along).cumsum_(along)  # a logit is in all means that come after it
+    slope, known = (slope, known.flip(along)) if backward else (slope.flip(along), known)
+    return found, slope if count_unknown else slope.mul_(known)
+
+
+def _means(logits: Tensor, labels: Tensor, axis: int, backward: bool, count_unknown: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Running means of one run in one slab, in the order of the run: of logits and of one-hot classes (B, K, ...), the numbers of voxels that they
-    are over, and which voxels are known (B, ...)."""
-    where = _of_run(place, axis, run)
-    values, labels = logits[where].to(_kind(logits)), targets[(where[0], *where[2:])]
-    if run.backward:
-        values, labels = values.flip(2 + axis), labels.flip(1 + axis)
-    known = (labels != UNKNOWN)[:, None]
-    hot = torch.zeros_like(values).scatter_(1, torch.where(known, labels[:, None], 0).long(), known.to(values.dtype))
-    if count_unknown:
-        counts = torch.arange(1, values.shape[2 + axis] + 1, dtype=values.dtype, device=values.device).view(-1, *(1,) * (2 - axis))
-    else:
-        values = values * known
-        counts = known.to(values.dtype).cumsum(2 + axis).clamp_(min=1)
-    return values.cumsum(2 + axis).div_(counts), hot.cumsum_(2 + axis).div_(counts), counts, known[:, 0]
+    are over and which voxels are known, 0 or 1 (B, 1, ...)."""
+    along = 2 + axis
+    values, labels = logits.to(_kind(logits)), labels[:, None]
+    if backward:
+        values, labels = values.flip(along), labels.flip(along)
+    is_known = labels != UNKNOWN
+    known = is_known.to(values.dtype)
+    means = (values if count_unknown else values * known).cumsum(along)
+    classes = torch.zeros_like(means).scatter_(1, torch.where(is_known, labels, 0).long(), known).cumsum_(along)
+    counts = (torch.ones_like(known) if count_unknown else known).cumsum(along).clamp_(min=1)
+    return means.div_(counts), classes.div_(counts), counts, known
 
 
 def _slabs(logits: Tensor, axis: int) -> Iterator[tuple[slice, ...]]:
