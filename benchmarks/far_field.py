@@ -11,35 +11,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
+from seeds_of import scored
+
 from wholescene.commands.printing import table
-from wholescene.data import open_dataset
+from wholescene.systems.base import System
 from wholescene.training import study as studies
 from wholescene.training.axis_figures import comparison
 from wholescene.training.axiswise import AXES, QUARTERS, AxisEvaluation, evaluate_axes
-from wholescene.weights import load
+from wholescene.training.data import Remembered
 
 
-def scored(study: studies.Study, folder: Path, variant: str, seed: int) -> AxisEvaluation | None:
-    """The scores of one run; None where it is not done."""
-    run = folder / variant / f"seed-{seed}"
-    if not (run / "final.safetensors").exists():
-        return None
-    if not (run / "axes.json").exists():
-        recipe = study.recipe_of(variant, seed)
-        system = load(run / "final.safetensors")
-        evaluate_axes(system, open_dataset(recipe.data, "val", system.needs), about={"recipe": recipe.name}).save(run / "axes.json")
-    return AxisEvaluation.load(run / "axes.json")
+def score(system: System, frames: Remembered, file: Path, name: str) -> None:
+    evaluate_axes(system, frames, about={"recipe": name}).save(file)
 
 
 def values(runs: Sequence[AxisEvaluation], axis: str, quarter: int, score: str) -> list[float]:
     return [getattr(run.quarters[axis][quarter], score) for run in runs]
-
-
-def said(shares: Sequence[float]) -> str:
-    return f"{100 * fmean(shares):.2f}" + (f" ± {100 * stdev(shares):.2f}" if len(shares) > 1 else "")
 
 
 def main() -> None:
@@ -52,7 +41,7 @@ def main() -> None:
     study = studies.load(asked.study)
     found: dict[str, list[AxisEvaluation]] = {}
     for variant in study.variants:
-        runs = [one for seed in study.seeds if (one := scored(study, asked.folder, variant, seed)) is not None]
+        runs = list(scored(study, asked.folder, variant, "axes.json", score, AxisEvaluation.load))
         if runs:
             found[variant] = runs
     if not found:
@@ -65,7 +54,7 @@ def main() -> None:
             against: list[Any] = ["" for _ in shares]
             if variant != base:
                 against = [studies.compare(values(found[base], axis, i, asked.score), own) for i, own in enumerate(shares)]
-            rows.append((variant, len(runs), *map(said, shares), *against))
+            rows.append((variant, len(runs), *map(studies.with_spread, shares), *against))
         print(f"{asked.score} in % along {axis}")
         table(("variant", "seeds", *QUARTERS, *(f"{name} against {base}" for name in QUARTERS)), rows)
     first = found[base][0]

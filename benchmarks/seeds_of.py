@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from wholescene.data import open_dataset
+from wholescene.recipes import Recipe
 from wholescene.systems.base import System
 from wholescene.training.data import Remembered
 from wholescene.training.study import Study
 from wholescene.weights import load
 
+_made: dict[str, Remembered] = {}
+
 Score = Callable[[System, Remembered, Path, str], Any]
 
 
 def scored(study: Study, folder: Path, variant: str, kept: str, score: Score, read: Callable[[Path], Any]) -> Iterator[Any]:
-    """What was found on each seed's run, the seeds that are not done left out.
+    """What was found on each seed's run, the seeds that are not done left out. Where it is kept already the weights need not be there.
 
     Args:
         study: of which the folder holds runs.
@@ -28,9 +31,17 @@ def scored(study: Study, folder: Path, variant: str, kept: str, score: Score, re
     """
     for seed in study.seeds:
         run = folder / variant / f"seed-{seed}"
-        if not (run / "final.safetensors").exists():
-            continue
         if not (run / kept).exists():
+            if not (run / "final.safetensors").exists():
+                continue
             recipe, system = study.recipe_of(variant, seed), load(run / "final.safetensors")
-            score(system, Remembered(open_dataset(recipe.data, "val", system.needs)), run / kept, recipe.name)
+            score(system, _frames(recipe, system), run / kept, recipe.name)
         yield read(run / kept)
+
+
+def _frames(recipe: Recipe, system: System) -> Remembered:
+    """The validation frames, made once for all runs that want the same."""
+    key = repr((recipe.data, sorted(system.needs)))
+    if key not in _made:
+        _made[key] = Remembered(open_dataset(recipe.data, "val", system.needs))
+    return _made[key]
