@@ -5,7 +5,9 @@ About 60 s and 3 GiB a case.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import forge
@@ -30,6 +32,7 @@ pytestmark = pytest.mark.parity
 
 CELLS = (48, 160)
 SHAPE = (128, 128, 16)
+_BEHIND_POINTS = ("self.*", "plane.*", "scan.*", "mixed.*", "local*", "fusion*", "head.*", "logits")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -141,6 +144,25 @@ def tolerances_of(case: Case) -> dict[str, float]:
     }  # fmt: skip
 
 
+def check_taps(watch: Watch, case: Case) -> None:
+    """Every tap within its tolerance.
+
+    Hundreds of frustum points lie within float32's rounding of a voxel's face, and which side they fall on depends on the processor's matrix product.
+    Where one has changed its voxel, the cases allow more of all float taps from the first self-attention on: 1 % of their samples may be off by more
+    than 1e-3 of scale.
+    """
+    tolerances, said = tolerances_of(case), case.tolerances
+    most = next(value for key, value in said.items() if key.startswith("all later float taps: rms"))
+    loose = {key.rpartition(": ")[2]: value for key, value in said.items() if key.startswith("from self.0.attention on")}
+    near, spread = loose["share of samples within 1e-3 of scale"], loose["rms / scale"]
+    moved = any(row["tap"] == "lift.voxel" and (row["differ"] > 0 or row["off"] > 0) for row in watch.rows)
+    watch.check({**(dict.fromkeys(_BEHIND_POINTS, math.inf) if moved else {}), **tolerances}, moved={"*": 2098})
+    for row in watch.rows:
+        behind = moved and any(fnmatchcase(row["tap"], pattern) for pattern in _BEHIND_POINTS)
+        assert row.get("rms", 0) <= (spread if behind else most), row
+        assert not behind or row.get("near", 1) >= near, row
+
+
 def exact(case: Case) -> Callable[[], CGFormer]:
     return lambda: CGFormer(counted(CGFormerConfig.preset("exact"), case, "occ_convs.0.3.weight"))
 
@@ -176,6 +198,4 @@ def test_every_tap_is_the_released_one(case: Case) -> None:
         compare_geometry(watch, system, batch, lifted)
         compare_end(watch, completed.logits, system.losses(Prediction.of(lifted, completed), batch))
     swin.remove()
-    watch.check(tolerances_of(case), moved={"*": 2098})
-    most = next(value for key, value in case.tolerances.items() if key.startswith("all later float taps: rms"))
-    assert {row["tap"] for row in watch.rows if row.get("rms", 0) > most} == set()
+    check_taps(watch, case)
