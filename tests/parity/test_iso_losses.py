@@ -206,11 +206,12 @@ def test_every_tap_is_the_released_one(case: Case) -> None:
 
 def test_bins_are_the_released_ones_where_precision_does_not_decide(case: Case) -> None:
     values, single, double = (case.tap(f"bins.{name}") for name in ("values", "float32", "float64"))
-    told = single == double
-    for kind, released in ((torch.float32, single), (torch.float64, double)):
+    place = (np.sqrt(1 + 4 * 64 * 65 * np.maximum(values.astype(np.float64), 0) / 10) - 1) / 2
+    told, inside = single == double, ~(np.abs(place - np.round(place)) < 1e-4)  # at an edge a processor's root may round either way
+    for kind, released, sure in ((torch.float32, single, told & inside), (torch.float64, double, told)):
         found = lid_bins(torch.from_numpy(values).to(kind), 64, 10.0).numpy()
-        assert np.array_equal(found[told], released[told])
-        assert np.abs(found[~told] - released[~told].astype(int)).max() <= 1
+        assert np.array_equal(found[sure], released[sure])
+        assert np.abs(found[~sure] - released[~sure].astype(int)).max() <= 1
     assert told.sum() >= 560
 
 

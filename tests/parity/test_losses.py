@@ -154,6 +154,8 @@ def test_every_tap_is_the_released_one(case: Case) -> None:
             got |= valued({name: found[name] for name in released}, f"{chosen}.{kind}")
     said = case.tolerances
     tolerances = {
+        # compared over its largest sample, 0.001: one unit in the last place of the voxel itself, -0.999, is 6e-5 of that
+        "*.one_voxel_occupied.semantic.gradient": 2e-4,
         "*.metric.*tp_fp_fn": said["metric integers"], "*.metric.*": said["metric ratios"],
         "*.gradient*": said["gradients"], "*": said["values"],
     }  # fmt: skip
