@@ -207,7 +207,7 @@ def test_every_tap_is_the_released_one(case: Case) -> None:
 def test_bins_are_the_released_ones_where_precision_does_not_decide(case: Case) -> None:
     values, single, double = (case.tap(f"bins.{name}") for name in ("values", "float32", "float64"))
     place = (np.sqrt(1 + 4 * 64 * 65 * np.maximum(values.astype(np.float64), 0) / 10) - 1) / 2
-    told, inside = single == double, ~(np.abs(place - np.round(place)) < 1e-4)  # at an edge a processor's root may round either way
+    told, inside = single == double, ~(np.abs(place - np.round(place)) < 1e-5)  # nearer an edge than float32 tells, the root of the processor decides
     for kind, released, sure in ((torch.float32, single, told & inside), (torch.float64, double, told)):
         found = lid_bins(torch.from_numpy(values).to(kind), 64, 10.0).numpy()
         assert np.array_equal(found[sure], released[sure])
