@@ -30,13 +30,13 @@ def scored(study: Study, folder: Path, variant: str, kept: str, score: Score, re
         read: reads that file.
     """
     for seed in study.seeds:
-        run = folder / variant / f"seed-{seed}"
-        if not (run / kept).exists():
-            if not (run / "final.safetensors").exists():
-                continue
-            recipe, system = study.recipe_of(variant, seed), load(run / "final.safetensors")
-            score(system, _frames(recipe, system), run / kept, recipe.name)
-        yield read(run / kept)
+        weights = study.final_of(folder, variant, seed)
+        file = weights.parent / kept
+        if weights.exists() and (not file.exists() or file.stat().st_mtime < weights.stat().st_mtime):
+            recipe, system = study.recipe_of(variant, seed), load(weights)
+            score(system, _frames(recipe, system), file, recipe.name)
+        if file.exists():
+            yield read(file)
 
 
 def _frames(recipe: Recipe, system: System) -> Remembered:

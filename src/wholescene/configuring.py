@@ -122,6 +122,8 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
+    if hint is str and value is None:  # what a shell and YAML make of an empty text
+        return ""
     if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
         return value
     expected = {int: "a whole number", float: "a number", str: "text", Path: "a path"}.get(hint, str(hint))

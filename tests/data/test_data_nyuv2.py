@@ -88,13 +88,22 @@ def test_the_coarse_target_is_made_from_the_stored_voxels_by_the_95_rule(fake: P
             assert target[tuple(at)] == ((0 if empty > unknown else 255) if void else common), (factor, at)
 
 
-def test_a_volume_that_was_cut_between_two_runs_is_told(own: Path) -> None:
+def test_a_volume_that_was_cut_between_two_runs_is_told(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = own / "depthbin/NYUtest/NYU0001_0000.bin"
     whole = NYUv2(own, "test")[0]
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.warns(UserWarning, match=r"NYU0001_0000\.bin: its runs end [\d,]+ voxels before the volume does"):
         cut = NYUv2(own, "test")[0]
     assert cut.targets[1].shape == whole.targets[1].shape
+    assert main(["data", "check", str(own), "--dataset", "nyuv2"]) == 0
+    assert "voxels before the volume does" in capsys.readouterr().out
+
+
+def test_a_volume_of_another_grid_is_refused(own: Path) -> None:
+    path = own / "depthbin/NYUtest/NYU0001_0000.bin"
+    path.write_bytes(volume_bytes(nyu_origin(), nyu_pose(), np.array([(0, 60 * 36 * 60)])))
+    with pytest.raises(InputError, match=r"NYU0001_0000\.bin: its runs end .* or a volume of another grid; expected 240 x 144 x 240 voxels"):
+        NYUv2(own, "test")[0]
 
 
 def test_splits_names_and_what_is_left_out(fake: Path) -> None:

@@ -116,6 +116,7 @@ class _Runs:
         (_changed(img=_Runs()), "nothing of it was run"),
         (_changed(target_1_4=np.full((60, 60, 36), 100, np.uint8)), "target_1_4 holds the label 100"),
         (_changed(target_1_4=np.zeros((60, 36, 60), np.uint8)), r"target_1_4 has shape \(60, 36, 60\); expected \(60, 60, 36\)"),
+        (_changed(target_1_4=[[1], [1, 2]]), r"target_1_4 has shape \(0,\)"),
         (_changed(target_1_16=np.zeros((15, 15), np.uint8)), r"target_1_16 has shape \(15, 15\)"),
         (_changed(cam_pose=np.full((4, 4), -np.inf)), "camera was lost"),
         (_changed(cam_pose=np.zeros((4, 4))), "no invertible 4x4 matrix"),

@@ -116,6 +116,13 @@ def test_places_far_apart_and_below_zero_need_no_volume() -> None:
         links_of_places(torch.tensor([[0, 1, 1, 1], [0, 1, 1, 1]]))
 
 
+def test_the_dense_form_reads_no_table() -> None:
+    mask = masks()["random"]
+    inputs, links = given(mask), links_of_mask(mask, table=False)
+    assert links.rows.numel() == 0
+    torch.testing.assert_close(sparse_conv(*inputs, links, "dense"), sparse_conv(*inputs, links_of_mask(mask), "gather"), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("form", FAST)
 def test_the_gradients_are_the_slopes(form: str) -> None:
     mask = masks()["one voxel"] | masks()["random"]

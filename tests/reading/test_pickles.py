@@ -106,6 +106,23 @@ def test_broken_and_hostile_pickles_are_refused_in_a_sentence(content: bytes, sa
     assert hasattr(pickles._Array, "real")
 
 
+@pytest.mark.parametrize(
+    ("start", "layer", "said"),
+    [
+        (b"K\x01K\x02\x86q\x02", b"h\x02h\x02\x86q\x02", "tuples within tuples without end"),
+        (b"X\x01\x00\x00\x00acpathlib\nPosixPath\n](K\x01K\x02eq\x02", b"](h\x02h\x02eq\x02", "a path that is not text"),
+        (b"X\x01\x00\x00\x00acpathlib\nPosixPath\nK\x01K\x02\x86q\x02", b"h\x02h\x02\x86q\x02", "tuples within tuples without end"),
+    ],
+    ids=["a name", "a path", "a path of tuples"],
+)
+def test_what_takes_time_without_end_to_hash_or_to_write_is_refused(start: bytes, layer: bytes, said: str, tmp_path: Path) -> None:
+    """Each layer holds the one before twice, so that a look at all of it doubles."""
+    ending = b"K\x01s." if start.startswith(b"K") else b"\x85Rs."
+    (tmp_path / "r.pkl").write_bytes(b"\x80\x02}" + start + 60 * (b"0" + layer) + ending)
+    with pytest.raises(InputError, match=said):
+        read_record(tmp_path / "r.pkl")
+
+
 def test_an_array_that_claims_more_than_its_bytes_is_refused(tmp_path: Path) -> None:
     content = pickle.dumps({"a": np.zeros((7, 9), np.uint8)}, protocol=2)
     assert b"K\x07K\x09\x86" in content

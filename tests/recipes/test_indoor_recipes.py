@@ -115,6 +115,23 @@ def test_decay_rates_and_skips_of_scans_are_not_decayed_in_either_direction(root
     assert {n for n, p in system.named_parameters() if id(p) in kept} == {n for n, _ in system.named_parameters() if n.split(".")[-1] in own}
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *(("ga-monossc-nyuv2", {half: {"system": other}}) for half in ("lift", "completion") for other in ("iso", "monoscene")),
+        ("ga-monossc-nyuv2", {"scan": "none"}),
+        *(("iso-nyuv2", {"lift": {"system": other}}) for other in ("ga-monossc", "monoscene")),
+        ("iso-nyuv2", {"completion": {"system": "ga-monossc"}}),
+    ],
+)
+def test_a_half_is_exchanged_by_one_field_of_a_recipe(name: str, changes: dict[str, Any], roots: dict[str, str]) -> None:
+    """A group of the optimiser for a part that is not there any more is passed over."""
+    recipe = shrunk(recipes.changed(load(name), {f"system.fields.{field}": value for field, value in changes.items()}), roots)
+    with torch.device("meta"):
+        system = create(recipe.system.name, recipe.system.config())
+    assert make_optimiser(system, recipe.optimiser)[1]
+
+
 def test_units_of_studies_in_rooms_have_the_same_data_and_steps() -> None:
     units = [load(name) for name in ROOMS if name.endswith("-room-mini")]
     assert len(units) >= 4

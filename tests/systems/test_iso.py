@@ -98,6 +98,17 @@ def test_bands_of_rows_give_the_whole_distribution_at_every_pixel(band: int) -> 
     assert torch.allclose(found, whole[sample, :, row, column], rtol=1e-4, atol=1e-6)
     assert torch.allclose(folded, found, rtol=1e-4, atol=1e-6)
     assert torch.allclose(whole.sum(1), torch.ones(2, 23, 17), atol=1e-5)
+    assert network.at(features, depth, camera, sample[:0], row[:0], column[:0]).shape == (0, 6)
+
+
+@pytest.mark.parametrize("ahead", [40.0, -40.0], ids=["beyond the last bin", "behind the camera"])
+def test_a_grid_of_which_no_depth_is_known_has_an_answer_too(ahead: float) -> None:
+    system, batch = awake(CONFIG), batch_of(CONFIG)
+    there = np.eye(4)
+    there[0, 3] = ahead
+    far = replace(batch, grids=tuple(grid.moved(there) for grid in batch.grids))
+    with torch.inference_mode():
+        assert system(far).logits.isfinite().all()
 
 
 def test_the_distribution_depends_on_depth_and_on_the_focal_length() -> None:

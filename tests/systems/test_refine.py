@@ -131,8 +131,23 @@ def test_numbers_of_steps_that_are_a_slip_of_the_hand_are_refused(steps: int) ->
 
 def test_reaches_of_their_own_fix_the_number_of_steps() -> None:
     system: Any = _system("monoscene", steps=2, reach_per_step=True).eval()
-    with torch.inference_mode(), system.taking(3), pytest.raises(InputError, match="at most 2"):
-        system(batch(system, 0))
+    with pytest.raises(InputError, match="at most 2"), system.taking(3):
+        pass
+    with torch.inference_mode(), system.taking(2):
+        assert system(batch(system, 0)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"kernel": -1}, "kernel -1"), ({"reach_per_step": True, "profile": "mlp"}, "profile mlp has no reach")])
+def test_settings_without_a_meaning_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Refine(**wrong)
+
+
+def test_a_score_says_that_and_how_often_an_answer_was_refined() -> None:
+    system: Any = _system("monoscene")
+    with system.taking(2):
+        assert system.said == "monoscene (refinement steps: 2)"
+    assert create("monoscene", replace(system.config, refine=None)).said == "monoscene"
 
 
 def test_a_threshold_of_one_leaves_no_voxel_active_and_the_state_that_it_began_with() -> None:

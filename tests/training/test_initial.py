@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from wholescene.checkpoints.native import save
 from wholescene.errors import InputError
 from wholescene.recipes import Initial, load
 from wholescene.systems import create
+from wholescene.systems.refine.config import Refine
 from wholescene.training.initial import initialise
 from wholescene.weights import load as load_weights
 
@@ -40,6 +43,17 @@ def test_a_part_starts_from_a_file_however_its_trainer_wrapped_the_state(tmp_pat
     torch.save({wrapper: wanted, "epoch": 3} if wrapper else wanted, tmp_path / "part.pth")
     initialise(system, [Initial(str(tmp_path / "part.pth"), "half_3d.head")])
     assert all(torch.equal(value, wanted[name]) for name, value in part.state_dict().items())
+
+
+def test_a_system_that_is_to_stay_as_it_is_starts_from_something(tmp_path: Path) -> None:
+    config = load("monoscene-room-mini").system.config()
+    save(tmp_path / "coarse.safetensors", create("monoscene", config))
+    system = create("monoscene", replace(config, refine=Refine(coarse="frozen")))
+    with pytest.raises(InputError, match=r"nothing gives half_2d\.\S+ its weights \(\d+ of its parameters are fresh\); train it first"):
+        initialise(system, [])
+    with pytest.raises(InputError, match=r"nothing gives half_3d\."):
+        initialise(system, [Initial(str(tmp_path / "coarse.safetensors"), "half_2d")])
+    initialise(system, [Initial(str(tmp_path / "coarse.safetensors"), shared=True)])
 
 
 def test_a_part_file_that_is_none_is_named(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from wholescene.errors import InputError
 from wholescene.labels import SEMANTIC_KITTI
 from wholescene.metrics import Scores
 from wholescene.training.anytime import AtSteps
@@ -33,6 +36,20 @@ def test_steps_differ_from_the_first_only_by_more_than_both_spreads() -> None:
     close = steps_table([[_after(0, 0.10), _after(2, 0.20)], [_after(0, 0.30), _after(2, 0.25)]])
     assert all(row[2].startswith("undecided") for row in close if row[0].startswith("  against"))
     assert rows[-3:] == [("active % a step", "0.0", "50.0"), ("s a frame", "0.350", "0.450"), ("peak MiB of the process", "1", "1")]
+
+
+def test_variants_are_compared_where_both_were_disturbed() -> None:
+    """One of them eats depth and the other does not, in either order."""
+    picture = [_suite(0.10, 0.08, 0.05)]
+    more = Disturbed("depth-noise", 0.1, "of 1", (0.5,), (0.01,))
+    both = [replace(run, rows=(*run.rows, more)) for run in picture]
+    for found in ({"a": picture, "b": both}, {"b": both, "a": picture}):
+        rows = robustness_table(found)
+        assert [row[0] for row in rows[2:]] == ["noise", "noise", "mean of noise", "mean of all"]
+        assert all(row[2] == row[3] for row in rows[1:])
+        assert robustness_figure(found, "two").size == robustness_figure({"a": picture}, "two").size
+    with pytest.raises(InputError, match="no disturbance in common"):
+        robustness_table({"a": picture, "b": [replace(picture[0], rows=(more,))]})
 
 
 def test_robustness_compares_shares_and_not_scores() -> None:

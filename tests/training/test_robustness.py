@@ -115,3 +115,11 @@ def test_nothing_left_to_disturb_is_refused() -> None:
     system = create("dial", recipe().system.config())
     with pytest.raises(InputError, match="none of the disturbances"):
         robustness(system, Forged(1), suite("depth"))
+
+
+def test_a_system_that_never_looks_at_the_picture_is_not_called_robust_to_its_noise() -> None:
+    system, said = create("dial", recipe().system.config()), list[str]()
+    system.looks_at_picture = False  # type: ignore[misc]  # an attribute of the class
+    with pytest.raises(InputError, match="none of the disturbances"):
+        robustness(system, Forged(1), suite("noise,pitch"), say=said.append)
+    assert said == ["noise: left out, dial eats no picture", "pitch: left out, dial eats no camera"]

@@ -153,10 +153,10 @@ class _Unpickler(PlainUnpickler):
     def persistent_load(self, pid: Any) -> Any:
         """("storage", kind, key, place, count) and, in old files, a view of it: tensors refer to storages like this."""
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], torch.dtype)):
-            raise pickle.UnpicklingError(f"unknown reference {str(pid)[:80]}")
+            raise pickle.UnpicklingError("a reference to something else than a storage")
         _, kind, key, _, count = pid[:5]
         if not (isinstance(key, str) and key.isalnum() and isinstance(count, int) and 0 <= count < 2**48) or (pid[5:] and pid[5] is not None):
-            raise pickle.UnpicklingError(f"malformed storage {str(pid)[:80]}")
+            raise pickle.UnpicklingError("a malformed reference to a storage")
         return _Storage(self.storages, key, kind, count)
 
 
@@ -183,14 +183,26 @@ def _typed(kind: Any, *ignored: Any) -> Any:
     return kind
 
 
+def _size(numbers: Any = ()) -> tuple[int, ...]:
+    if not isinstance(numbers, list | tuple) or not all(isinstance(n, int) for n in numbers):
+        raise pickle.UnpicklingError("a size that is not whole numbers")
+    return tuple(numbers)
+
+
+def _device(*words: Any) -> str:
+    if not all(isinstance(word, str | int) for word in words):
+        raise pickle.UnpicklingError("a device without a name")
+    return ":".join(map(str, words))
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): lambda *factory: {},
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("__builtin__", "set"): set,
-    ("torch", "Size"): tuple,
-    ("torch", "device"): lambda *words: ":".join(map(str, words)),
+    ("torch", "Size"): _size,
+    ("torch", "device"): _device,
     ("torch._utils", "_rebuild_tensor"): _rebuild,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
     ("torch._utils", "_rebuild_parameter"): _parameter,

@@ -94,6 +94,7 @@ def overlay(
     /,
     *,
     lens: CameraOptions = CameraOptions(),  # noqa: B008
+    weights: Annotated[str | None, shown("NAME|FILE")] = None,
     grid: Annotated[str | None, shown("X,Y,Z@M[:x,y,z]")] = None,
     out: File | None = None,
 ) -> None:
@@ -104,26 +105,31 @@ def overlay(
 
     Try: wholescene overlay photo.jpg --height 1.5 --pitch 3
 
+    Try: wholescene overlay room.jpg --weights monoscene-room-small
+
     Args:
         picture: the picture.
+        weights: draw the grid of these, and take the height and pitch that they expect; by default a street's grid, 1.65 m and level.
         grid: as for `wholescene predict`.
         out: picture to write; by default NAME-overlay.png in the current folder.
     """
     from wholescene.commands.reporting import PICTURE_SUFFIXES, camera_facts, save_picture
-    from wholescene.grid import GridPlacement
     from wholescene.reading.pictures import read_picture
     from wholescene.structures import Frame, View
     from wholescene.systems.base import share_in_view, view_notes
+    from wholescene.systems.config import SystemConfig
     from wholescene.view.overlay import draw_overlay
+    from wholescene.weights import load
 
     lens.check()
     target = out if out is not None else Path(f"{picture.stem}-overlay.png")
     if target.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"cannot write {target}: an overlay is a picture; let its name end in {', '.join(PICTURE_SUFFIXES)}")
-    base = placement(grid, GridPlacement())
+    expected = SystemConfig() if weights is None else load(weights).config
+    base = placement(grid, expected.grid)
     read = read_picture(picture)
-    camera = lens.of(read, 1.65, 0.0).noted(*read.notes)
-    frame = Frame(read.name, {"main": View(read.array, camera)}, base.place(camera))
+    camera = lens.of(read, expected.camera_height_m, expected.camera_pitch_deg).noted(*read.notes)
+    frame = Frame(read.name, {"main": View(read.array, camera)}, base.place(camera, expected.camera_height_m))
     share = share_in_view(frame)
     save_picture(draw_overlay(read.array, camera, frame.grid), target)
     facts([*camera_facts(camera), ("in view", f"{percent(share)} of the grid"), ("wrote", target)])

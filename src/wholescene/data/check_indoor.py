@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,10 +127,14 @@ def _open(
     for done, index in enumerate(chosen, 1):
         name = frames.names[index]
         try:
-            frame = frames[index]
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                frame = frames[index]
         except InputError as error:
             findings.add("error", str(error), unusable=name)
             continue
+        for warned in told:
+            findings.add("warning", str(warned.message))
         counted.add(frame)
         _judge(frame, findings)
         if len(kept) < 32:

@@ -119,7 +119,10 @@ def _numbers(path: Path, found: Mapping[str, Any], name: str) -> NDArray[np.floa
 
 
 def _labels(path: Path, found: Mapping[str, Any], name: str, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    value = np.asarray(_field(path, found, name))
+    try:
+        value = np.asarray(_field(path, found, name))
+    except (TypeError, ValueError, OverflowError):  # rows of unlike lengths
+        value = np.empty(0)
     if value.shape != shape or value.dtype.kind not in "iuf":
         raise InputError(f"{path}: its {name} has shape {value.shape}; expected {shape} voxels: a record of another grid")
     wrong = ~np.isin(value, [*range(NYUV2.classes), UNKNOWN])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,5 +64,9 @@ def read_map(features: Tensor, pixels: Tensor, stride: tuple[int, int]) -> Tenso
 
 
 def strides_of(features: Tensor, pictures: Tensor) -> tuple[int, int]:
-    """Pixels a cell along u and v of maps (..., h, w) of pictures (..., H, W); the last cells may reach beyond the picture."""
-    return tuple(max(1, round(whole / cells)) for whole, cells in zip(pictures.shape[:-3:-1], features.shape[:-3:-1], strict=True))  # type: ignore[return-value]
+    """Pixels a cell along u and v of maps (..., h, w) of pictures (..., H, W): a power of two, as networks make maps.
+
+    The last cells may reach beyond the picture, so the quotient of the sizes lies below the stride: 370 rows in 24 cells are cells of 16.
+    """
+    u, v = (2 ** max(0, round(math.log2(whole / cells))) for whole, cells in zip(pictures.shape[:-3:-1], features.shape[:-3:-1], strict=True))
+    return u, v

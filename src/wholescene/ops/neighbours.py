@@ -60,8 +60,8 @@ class Links:
 
     @cached_property
     def met(self) -> int:
-        """How many pairs there are."""
-        return sum(len(rows) for rows, _ in self.pairs)
+        """How many pairs there are; counted without making them."""
+        return int((self.rows != self.inputs).sum())
 
     def turned(self) -> Links:
         """The same pairs from output to input: the table of the inverse convolution, and of the gradient."""
@@ -73,13 +73,14 @@ class Links:
         return self._turned[0]
 
 
-def links_of_mask(mask: Tensor, kernel: Sequence[int] | int = 3, dilation: Sequence[int] | int = 1) -> Links:
+def links_of_mask(mask: Tensor, kernel: Sequence[int] | int = 3, dilation: Sequence[int] | int = 1, *, table: bool = True) -> Links:
     """The table of a submanifold convolution, by a dense volume of row numbers (4 bytes a voxel).
 
     Args:
         mask: (B, X, Y, Z) bool, active voxels; rows are in C order of it. Items of a batch do not meet.
         kernel: odd extents along X, Y, Z.
         dilation: of the offsets.
+        table: False leaves rows and columns empty, for the dense form, which reads the mask alone.
 
     Raises:
         InputError: an even kernel.
@@ -87,6 +88,9 @@ def links_of_mask(mask: Tensor, kernel: Sequence[int] | int = 3, dilation: Seque
     extents, steps = _odd(kernel), _three(dilation)
     active = indices_of(mask)
     n = len(active)
+    if not table:
+        nothing = torch.empty(n, 0, dtype=torch.int32, device=mask.device)
+        return Links(nothing, nothing, extents, mask, steps)
     reach = [d * (k // 2) for k, d in zip(extents, steps, strict=True)]
     B, X, Y, Z = mask.shape
     wide = (B, X + 2 * reach[0], Y + 2 * reach[1], Z + 2 * reach[2])

@@ -21,7 +21,19 @@ from wholescene.files import read_bytes
 
 _MOST_BYTES = 64 * 2**20  # a record of a frame has about 200 kB
 _PYTHONS_OWN: Any = pickle._Unpickler  # type: ignore[attr-defined]  # undocumented, but what everybody subclasses
+_TUPLES = {pickle.TUPLE: "load_tuple", pickle.TUPLE1: "load_tuple1", pickle.TUPLE2: "load_tuple2", pickle.TUPLE3: "load_tuple3"}
+_MOST_IN_TUPLE = 10**6
 _NUMBERS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
+
+
+def _weighed(name: str) -> Any:
+    """The base's loader of that name, and then a look at how much the tuple holds that it made."""
+
+    def load(unpickler: PlainUnpickler) -> None:
+        getattr(_PYTHONS_OWN, name)(unpickler)
+        unpickler.weigh(unpickler.stack[-1])
+
+    return load
 
 
 class PlainUnpickler(_PYTHONS_OWN):
@@ -33,9 +45,18 @@ class PlainUnpickler(_PYTHONS_OWN):
             raise pickle.UnpicklingError("a state for a function or class")
         super().load_build()
 
+    def weigh(self, made: tuple[Any, ...]) -> None:
+        """Refuse a tuple that holds too much, with all that its tuples hold: one that holds another twice, and that one a third, takes time
+        without end where it is hashed."""
+        weights = self.__dict__.setdefault("weights", {})
+        weights[id(made)] = 1 + sum(weights.get(id(member), 1) if isinstance(member, tuple) else 1 for member in made)
+        if weights[id(made)] > _MOST_IN_TUPLE:
+            raise pickle.UnpicklingError("tuples within tuples without end")
+
     dispatch = {  # noqa: RUF012  as the base has it
         **{code: load for code, load in _PYTHONS_OWN.dispatch.items() if code != pickle.BYTEARRAY8[0]},
         pickle.BUILD[0]: load_build,
+        **{code[0]: _weighed(load) for code, load in _TUPLES.items()},
     }
 
 
@@ -56,7 +77,8 @@ class _Kind:
     def real(self) -> np.dtype[Any]:
         code = self.code.lstrip("<>=|") if isinstance(self.code, str) else None
         if code not in _NUMBERS:
-            raise _RefusedError(f"an array of {str(self.code)[:40]!r}, not of plain numbers")
+            said = code[:40] if isinstance(code, str) else type(self.code).__name__
+            raise _RefusedError(f"an array of {said!r}, not of plain numbers")
         return np.dtype(code).newbyteorder("=" if self.order == "|" else self.order)  # type: ignore[arg-type]
 
 
@@ -124,7 +146,9 @@ def _no_bytes(*given: Any) -> bytes:
 
 
 def _path(*parts: Any) -> str:
-    return "/".join(str(part) for part in parts)
+    if not all(isinstance(part, str) for part in parts):
+        raise _RefusedError("a path that is not text")
+    return "/".join(parts)
 
 
 _CORES = ("numpy.core", "numpy._core")

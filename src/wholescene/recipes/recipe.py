@@ -48,11 +48,13 @@ class Group:
         pattern: of the parameter's name, with * and ?: "encoder.*", "*.bias".
         lr_factor: times the learning rate.
         decay: False takes weight decay away.
+        optional: pass over a pattern that matches nothing: for a part that a field of the config leaves out or exchanges.
     """
 
     pattern: str
     lr_factor: float = 1.0
     decay: bool = True
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if not (self.lr_factor > 0 and math.isfinite(self.lr_factor)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wholescene.configuring import from_plain, to_plain, with_field
@@ -155,9 +155,12 @@ def create(name: str, config: Any) -> System:
     Raises:
         InputError: a config that no system can have.
     """
-    for width in config.joint_fields:
-        if getattr(config, width, 1) < 1:
-            raise InputError(f"{name}'s config: {width} is {getattr(config, width)}; expected a number of at least 1")
+    for field in fields(config):
+        value, least = getattr(config, field.name), 1 if field.name in config.joint_fields else 0
+        if any(isinstance(n, int) and n < least for n in (value if isinstance(value, tuple) else (value,))):
+            raise InputError(
+                f"{name}'s config: {field.name} is {value}; expected {'numbers' if isinstance(value, tuple) else 'a number'} of at least {least}"
+            )
     kind = system_class(name)
     if config.refinement is not None:
         from wholescene.systems.refine.system import refining

@@ -75,6 +75,11 @@ class System(nn.Module):
         return frozenset() if self.Lift is None else self.half_2d.supervision
 
     @property
+    def said(self) -> str:
+        """The system by name, and what was exchanged in it or added to it: for provenance."""
+        return said_halves(self.name, self.config)
+
+    @property
     def completes(self) -> bool:
         """Whether this configuration makes a volume; False for a stage of training that ends before it."""
         return self.config.completes
@@ -215,7 +220,7 @@ class System(nn.Module):
         labels, top = most_likely(logits)
         everything = torch.softmax(logits.float(), 0).half().cpu().numpy() if probabilities else None
         provenance = {
-            "system": said_halves(self.name, self.config),
+            "system": self.said,
             "weights": self.card.get("name", "fresh weights"),
             "share_in_view": round(share, 4),
             "guesses": list(frame.main.camera.guesses),

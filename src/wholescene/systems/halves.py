@@ -140,7 +140,10 @@ def check_grid(batch: Batch, shape: tuple[int, int, int]) -> None:
     """
     found = batch.grids[0].shape
     if found != shape:
-        raise InputError(f"this system was built for a grid of {shape} voxels; found {found}; set the grid in its config")
+        raise InputError(
+            f"this system was built for a grid of {shape} voxels along its array axes; found {found}; set the grid in its config, or leave out "
+            "--grid, which is written forward, left, up and keeps the weights' axes"
+        )
 
 
 def target_of(batch: Batch) -> Tensor:

@@ -69,8 +69,10 @@ def by_steps(system: System, dataset: Dataset, steps: Sequence[int], *, about: d
         loading: frames, batch_size, workers, precision as for `evaluate`.
 
     Raises:
-        InputError: a system that does not refine.
+        InputError: a system that does not refine, or not so often.
     """
+    with taking(system, max(steps)):
+        pass  # refused before anything is scored
     return [_after(system, dataset, T, about or {}, loading) for T in steps]
 
 

@@ -115,7 +115,7 @@ def costs(study: Study, out: Path | None = None, *, repeats: int = 3, say: Say |
 
 
 def _measured(study: Study, variant: str, out: Path | None, repeats: int) -> tuple[Cost, dict[str, str]]:
-    found = None if out is None else next((file for seed in study.seeds if (file := _final(study, out, variant, seed)) is not None), None)
+    found = None if out is None else next((file for seed in study.seeds if (file := study.final_of(out, variant, seed)).exists()), None)
     recipe = recipes.stages_of(study.recipe_of(variant, study.seeds[0]))[-1]
     torch.manual_seed(recipe.seed)
     system = create(recipe.system.name, recipe.system.config()) if found is None else load(found)
@@ -133,14 +133,6 @@ def _measured(study: Study, variant: str, out: Path | None, repeats: int) -> tup
     camera = frame.main.camera
     size = f"a picture of {camera.width} x {camera.height}, {' x '.join(map(str, frame.grid.shape))} voxels"
     return row, {"a frame": f"{frames.names[0]}: {size}", "a step": f"of {len(portion.batch)} frames"}
-
-
-def _final(study: Study, out: Path, variant: str, seed: int) -> Path | None:
-    """The weights of a finished run; of one with stages, those of the last."""
-    stages = study.recipe_of(variant, seed).stages
-    folder = out / variant / f"seed-{seed}"
-    path = (folder / stages[-1].name if stages else folder) / "final.safetensors"
-    return path if path.exists() else None
 
 
 def _forward(system: System, batch: Batch, repeats: int) -> tuple[float, int]:

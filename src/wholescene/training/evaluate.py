@@ -26,7 +26,6 @@ from wholescene.metrics import Rule, Scores, SplitCounts
 from wholescene.preparation import Preparation, prepare
 from wholescene.structures import Batch, Frame, Prediction
 from wholescene.systems.base import System
-from wholescene.systems.halves import said_halves
 from wholescene.training.provenance import hardware, software, today
 from wholescene.training.sampler import shared_out
 
@@ -158,7 +157,7 @@ def summed_up(counts: SplitCounts, system: System | Complete, dataset: Dataset, 
         "dataset": dataset_name(dataset),
         "data revision": str(getattr(dataset, "revision", "") or "not stated"),
         "frames": f"{counts['all'].frames} of {len(dataset)}",
-        "system": said_halves(learnt.name, learnt.config) if learnt else str(getattr(system, "name", getattr(system, "__name__", "a function"))),
+        "system": learnt.said if learnt else str(getattr(system, "name", getattr(system, "__name__", "a function"))),
         "weights": str(learnt.card.get("name", "fresh weights")) if learnt else "none",
         "hardware": hardware(learnt.device if learnt else None),
         "software": software(),

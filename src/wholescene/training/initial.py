@@ -27,18 +27,30 @@ def initialise(system: System, initial: Sequence[Initial]) -> list[str]:
         one sentence for each part.
 
     Raises:
-        InputError: a part that does not exist, a source that cannot be read, or weights that do not fit.
+        InputError: a part that does not exist, a source that cannot be read, weights that do not fit, or a coarse system that is to stay frozen
+            and starts from nothing.
     """
-    return [_fill(system, one) for one in initial]
+    filled: set[str] = set()
+    said = [_fill(system, one, filled) for one in initial]
+    if getattr(system, "frozen", False):  # under refinement
+        left = [name for name, _ in system.named_parameters() if not name.startswith("refine.") and name not in filled]
+        if left:
+            raise InputError(
+                f"refine: coarse: frozen keeps {system.name} as it is, but nothing gives {left[0]} its weights ({len(left)} of its parameters are "
+                "fresh); train it first, as a stage before or with init_from, or let it train too (coarse: joint)"
+            )
+    return said
 
 
-def _fill(system: System, one: Initial) -> str:
-    part = _part(system, one.part)
+def _fill(system: System, one: Initial, filled: set[str]) -> str:
+    """Fill one part, add the names that it filled, and say what it starts from."""
+    part, prefix = _part(system, one.part), f"{one.part}." if one.part else ""
     what = one.part or "the whole system"
     state = _system_state(one.source) if one.part == "" else _part_state(one.source, one.part)
     take: Any = getattr(part, "load_timm", None)
     if take is not None:
         take(state)
+        filled.update(prefix + name for name in part.state_dict())
         return f"{what} starts from {one.source}"
     state = dict(part_state(state, part.state_dict(), f"init_from: {one.source}"))
     own = {name: tuple(value.shape) for name, value in part.state_dict().items()}
@@ -55,6 +67,7 @@ def _fill(system: System, one: Initial) -> str:
             f"({given.get(wrong[0], 'not in the file')} in the file, {own.get(wrong[0], 'not there')} in the system); is it another size?"
         )
     part.load_state_dict(state, strict=not one.shared)
+    filled.update(prefix + name for name in own)
     return f"{what} starts from {one.source}" + (f" ({len(own)} of {len(part.state_dict())} entries; the rest is fresh)" if one.shared else "")
 
 

@@ -40,11 +40,11 @@ def make_optimiser(system: nn.Module, optimiser: Optimiser) -> tuple[torch.optim
     """The optimiser, and the learning rate of each of its parameter groups before any schedule.
 
     Raises:
-        InputError: a group's pattern that matches no parameter.
+        InputError: a pattern that matches no parameter, of a group that is not optional.
     """
     named = {_plain_name(name): p for name, p in system.named_parameters() if p.requires_grad}
     every = {_plain_name(name) for name, _ in system.named_parameters()}
-    chosen = {group: set(_matching(group.pattern, every, "optimiser.groups")) for group in optimiser.groups}
+    chosen = {group: set(_matching(group.pattern, every, "optimiser.groups", group.optional)) for group in optimiser.groups}
     gathered: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in named.items():
         factor, decay = 1.0, True
@@ -68,9 +68,9 @@ def _plain_name(name: str) -> str:
     return name.replace("_fsdp_wrapped_module.", "").replace("_checkpoint_wrapped_module.", "")
 
 
-def _matching(pattern: str, names: Any, where: str) -> list[str]:
+def _matching(pattern: str, names: Any, where: str, optional: bool = False) -> list[str]:
     found = [name for name in names if fnmatchcase(name, pattern)]
-    if not found:
+    if not found and not optional:
         parts = sorted({name.split(".")[0] for name in names})
         raise InputError(
             f"{where}: the pattern {pattern!r} matches no parameter; they begin with {', '.join(parts)}, so write for example '{parts[0]}.*'"

@@ -129,7 +129,7 @@ def robustness(
     Args:
         system: on the device to use.
         dataset: frames with targets; best one that remembers them, for each is used many times. Their depth is that of the clean picture.
-        disturbances: of `data.disturb.suite`; those of depth are left out for a system that eats none.
+        disturbances: of `data.disturb.suite`; those of what a system does not eat are left out.
         steps: numbers of refinement steps to compare; (None,) for a system as it is.
         seed: of all random numbers.
         say: takes lines of progress.
@@ -139,10 +139,11 @@ def robustness(
         InputError: steps of a system that does not refine, or nothing left to disturb.
     """
     speak: Say = say or (lambda line: None)
-    felt = [d for d in disturbances if d.touches != "depth" or "depth" in system.needs]
+    eaten = {"picture": system.looks_at_picture, "depth": "depth" in system.needs, "camera": system.looks_at_picture or "depth" in system.needs}
+    felt = [d for d in disturbances if eaten[d.touches]]
     for one in disturbances:
         if one not in felt:
-            speak(f"{one.name}: left out, {system.name} eats no depth")
+            speak(f"{one.name}: left out, {system.name} eats no {one.touches}")
     if not felt:
         raise InputError(f"none of the disturbances touches what {system.name} eats; choose others with --disturb")
     provenance: dict[str, str] = {}

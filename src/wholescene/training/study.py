@@ -89,6 +89,12 @@ class Study:
             fixed["budget"] = to_plain(self.budget)
         return recipes.load(self.recipe, {**self.changes, **self.variants[variant], **fixed})
 
+    def final_of(self, out: Path, variant: str, seed: int) -> Path:
+        """Where the weights of a finished run lie in the study's folder; of one with stages, those of the last. They may not be there yet."""
+        stages = self.recipe_of(variant, seed).stages
+        folder = out / variant / f"seed-{seed}"
+        return (folder / stages[-1].name if stages else folder) / "final.safetensors"
+
 
 @dataclass(frozen=True)
 class Runs:

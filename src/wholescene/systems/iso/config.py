@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from wholescene.errors import unknown_name
+from wholescene.errors import InputError, unknown_name
 from wholescene.systems.config import OCCSCANNET_GRID, check_preset
 from wholescene.systems.monoscene.config import INDOORS, MonoSceneConfig
 
@@ -42,6 +42,10 @@ class ISOConfig(MonoSceneConfig):
     depth_gain: float = 100.0
     frozen_norms: bool = False
     zero_what_is_not_finite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.depth_range_m > 0:
+            raise InputError(f"ISO with depth_range_m {self.depth_range_m:g}; expected a positive number of metres")
 
     @classmethod
     def preset(cls, conventions: str = "clean", size: str = "full", setting: str = "nyuv2", **fields: Any) -> ISOConfig:

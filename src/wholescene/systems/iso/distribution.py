@@ -71,6 +71,8 @@ class DepthDistribution(nn.Module):
         Returns:
             (n, bins).
         """
+        if not len(sample):  # nothing in view within the last bin
+            return features.new_zeros(0, self.predict.out_channels, dtype=torch.promote_types(features.dtype, torch.float32))
         conv, norm, activation = self.reduce
         gates, rows = self.gate.gates(camera), self.band or features.shape[2]
         joined = (
@@ -82,8 +84,7 @@ class DepthDistribution(nn.Module):
         for block in others:
             inner = block.stream(inner)  # type: ignore[operator]  # a ResidualBlock
         found: Tensor = last.at(inner, sample, row, column)  # type: ignore[operator]
-        parts = [self._probabilities(part.T[None, :, :, None])[0, :, :, 0].T for part in found.split(_CELLS)]
-        return torch.cat(parts) if parts else found.new_zeros(0, self.predict.out_channels)
+        return torch.cat([self._probabilities(part.T[None, :, :, None])[0, :, :, 0].T for part in found.split(_CELLS)])
 
     def _probabilities(self, inner: Tensor) -> Tensor:
         """Softmax in float32 at least, whatever autocast says: a voxel reads one bin of many."""

@@ -13,7 +13,7 @@ from wholescene.errors import InputError
 from wholescene.geometry.occupancy import voxels_of_depth
 from wholescene.geometry.projection import project_batch
 from wholescene.geometry.selecting import indices_of
-from wholescene.geometry.surface import read_map, strides_of
+from wholescene.geometry.surface import read_map
 from wholescene.grid import VoxelGrid
 from wholescene.layers.depth_bins import DepthBins, log_depth_loss
 from wholescene.layers.flosp import FLoSP
@@ -70,7 +70,7 @@ class SurfaceLift(Half2D):
             table = project_batch(batch, config.lift_factor)
             volume = self.lift(maps, table.pixels, table.in_view, grids[0].shape)
         else:
-            volume = self.lift(features, depth, strides_of(features, pictures), batch.cameras["main"], grids)
+            volume = self.lift(features, depth, (config.map_scale, config.map_scale), batch.cameras["main"], grids)
         extras = {} if shares is None else {"depth": depth}
         return Lifted(volume, grids, {"picture": [features]}, depth, shares, extras=extras)
 

@@ -25,18 +25,20 @@ class Refine:
         profile: of the distance attention: "tent", "ramp", "gauss", "mlp", or "none", the uniform projection.
         reach_behind, reach_before: of the distance attention to begin with, in voxels; learned.
         widening_m: metres of depth from which on reaches grow with it; 0: never.
-        reach_per_step: reaches of its own for every step; then no call can take more steps than these.
+        reach_per_step: reaches of its own for every step ("tent", "ramp", "gauss"); then no call can take more steps than these.
         depth: where the observed surface comes from: "given" (what the 2D half used, else the frame's depth map) or a "head" of its own on the map.
         depth_range: metres, of that head's bins.
-        answer: "own": logits are the head's of the state; "correction": the coarse ones plus the head's of what the state changed, so that a voxel
-            that was never active keeps its answer, and training begins at the coarse one. The paper draws no head; this learns faster (two frames
-            by heart, 80 steps of size tiny: mIoU 0.51 against 0.40).
+        answer: "own": logits are the head's of the state; "correction": the coarse ones plus the head's of what the state changed, so that where
+            nothing was ever active (nor beside it, if the state is coarser than the output) the answer stays, and training begins at the coarse
+            one. The paper draws no head; this learns faster.
         dropout: before the head and in the occupancy head, in training.
         decay: step i of T weighs decay^(T - i) in the loss.
         mask_weight: of the occupancy head's cross-entropy.
         lovasz: whether steps have a Lovász-softmax term (section "Loss" of the paper).
         affinities: whether steps have the scene-class affinities of MonoScene too.
-        teach_steps: for so many training steps, truly occupied voxels are active too, so that the cell sees them from the start.
+        teach_steps: for so many forward passes in training (each accumulated part is one), truly occupied voxels are active too, so that the cell
+            sees them from the start. A tenth of the training is usual; with 0 a fresh mask may be empty, and then nothing but the occupancy head
+            learns until it has some.
         coarse: "joint": the coarse system trains on; "frozen": it stays as it is and only refinement trains.
     """
 
@@ -64,7 +66,7 @@ class Refine:
 
     def __post_init__(self) -> None:
         check_steps(self.steps, "refine: steps")
-        if self.steps < 1 or self.width < 0 or self.kernel % 2 == 0 or self.teach_steps < 0:
+        if self.steps < 1 or self.width < 0 or self.kernel < 1 or self.kernel % 2 == 0 or self.teach_steps < 0:
             raise InputError(
                 f"refine: steps {self.steps}, width {self.width}, kernel {self.kernel}, teach_steps {self.teach_steps}; expected at least one step, "
                 "no negative number, and an odd kernel; to leave refinement out, set refine: null"
@@ -74,6 +76,8 @@ class Refine:
                 f"refine: threshold {self.threshold:g}, reaches of {self.reach_behind:g} and {self.reach_before:g} voxels, widening_m "
                 f"{self.widening_m:g}; expected a threshold in 0..1, positive reaches, and a widening of at least 0"
             )
+        if self.reach_per_step and self.profile in ("mlp", "none"):
+            raise InputError(f"refine: profile {self.profile} has no reach, so reach_per_step has no meaning with it; leave it out")
         if not 0 < self.depth_range[0] < self.depth_range[1]:
             raise InputError(f"refine: depth_range {list(self.depth_range)} is not two rising positive numbers of metres")
         if not 0 <= self.dropout < 1 or not 0 < self.decay <= 1 or not self.mask_weight >= 0:

@@ -97,10 +97,7 @@ class MaskedRecurrentNetwork(nn.Module):
             InputError: more steps than there are sets of reaches, or no depth where distance attention needs it.
         """
         steps = self.steps if steps is None else steps
-        if steps < 0 or (self.choice.reach_per_step and steps > self.choice.steps):
-            raise InputError(
-                f"{steps} refinement steps: expected 0 or more" + (f", at most {self.choice.steps}" if self.choice.reach_per_step else "")
-            )
+        self.check_steps(steps)
         if steps == 0:
             return completed
         keeps = self.training or self.keeps_steps
@@ -113,7 +110,7 @@ class MaskedRecurrentNetwork(nn.Module):
         mask, logits = self._mask(coarse, None, batch, trace), completed.logits
         for step in range(steps):
             if not trace.masks or mask is not trace.masks[-1]:  # a table is made once a mask
-                active, links = indices_of(mask), links_of_mask(mask, self.choice.kernel)
+                active, links = indices_of(mask), links_of_mask(mask, self.choice.kernel, table=self.choice.sparse)
             trace.masks.append(mask)
             state = run(self.cell, state, look(mask, step), active, links, recompute=self.activation_checkpointing)
             answer = self._answer(state, before, start.shape)
@@ -124,6 +121,16 @@ class MaskedRecurrentNetwork(nn.Module):
                 mask = self._mask(self._believed(answer, coarse), mask, batch, trace)
         volume = state.view(start.shape).movedim(-1, 1)
         return Completed(volume, completed.grid, logits, completed.auxiliary, {**completed.extras, "refinement": trace})
+
+    def check_steps(self, steps: int) -> None:
+        """Refuse a number of steps that cannot be taken.
+
+        Raises:
+            InputError: a negative one, or more than there are sets of reaches.
+        """
+        if steps < 0 or (self.choice.reach_per_step and steps > self.choice.steps):
+            most = f", at most {self.choice.steps}, for each step has reaches of its own" if self.choice.reach_per_step else ""
+            raise InputError(f"{steps} refinement steps: expected 0 or more{most}")
 
     @torch.no_grad()
     def _believed(self, answer: Tensor, coarse: Tensor) -> Tensor:

@@ -56,6 +56,11 @@ class Refining(System):
         """Those of the system, and the true depth where refinement has a depth head."""
         return super().supervision | ({"depth"} if self.refine.sight.has_depth_head else set())
 
+    @property
+    def said(self) -> str:
+        """The system's, and how often its answer is refined."""
+        return f"{super().said} (refinement steps: {self.refine.steps})"
+
     def joints(self, batch: Batch) -> tuple[Lifted, Completed]:
         """What the 2D half made; what was completed, refined by `refine.steps` steps."""
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
@@ -93,10 +98,11 @@ class Refining(System):
             keep: keep the logits of every step, in eval too.
 
         Raises:
-            InputError: a negative number, or far too many.
+            InputError: a negative number, far too many, or more than there are sets of reaches.
         """
         if steps is not None:
             check_steps(steps, "steps")
+            self.refine.check_steps(steps)
         before = self.refine.steps, self.refine.keeps_steps
         self.refine.steps, self.refine.keeps_steps = before[0] if steps is None else steps, keep
         try:
