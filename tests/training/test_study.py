@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from dial import Forged, recipe
 
 from wholescene import recipes
@@ -70,11 +71,30 @@ def test_a_stopped_study_goes_on_and_trains_nothing_twice(tmp_path: Path, base: 
 
 
 def test_runs_side_by_side_are_the_same_as_one_after_another(tmp_path: Path, base: Study) -> None:
-    serial = study(base, tmp_path / "serial", datasets=_datasets()).table()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as side by side: sums of two threads are rounded otherwise
+    try:
+        serial = study(base, tmp_path / "serial", datasets=_datasets()).table()
+    finally:
+        torch.set_num_threads(threads)
     lines: list[str] = []
     assert study(base, tmp_path / "parallel", datasets=_datasets(), jobs=3, say=lines.append).table() == serial
     assert sum(line.endswith("to go") for line in lines) == 4
     assert (tmp_path / "parallel" / "fast" / "seed-4" / "final.safetensors").exists()
+
+
+def test_what_variants_have_in_common_before_their_last_stage_is_trained_once_a_seed(tmp_path: Path, base: Study) -> None:
+    last = {"slow": 0.01, "fast": 0.1}
+    variants = {name: {"stages": [{"name": "start"}, {"name": name, "changes": {"optimiser.lr": lr}}]} for name, lr in last.items()}
+    lines: list[str] = []
+    staged = Study("stages", base.recipe, variants, seeds=(3, 4), changes={"budget": {"steps": 3}})
+    shared = study(staged, tmp_path / "out", datasets=_datasets(), say=lines.append)
+    begun = sorted(str(path.parent.relative_to(tmp_path / "out")) for path in (tmp_path / "out").glob("*/*/*/recipe.yaml"))
+    assert begun == ["fast/seed-3/fast", "fast/seed-4/fast", *(f"slow/seed-{seed}/{stage}" for seed in (3, 4) for stage in ("slow", "start"))]
+    assert sum("as trained in" in line for line in lines) == 2
+    alone = train(staged.recipe_of("fast", 4), tmp_path / "alone", datasets=_datasets())
+    assert alone.evaluation is not None
+    assert shared.runs[1].evaluations[1].scores == alone.evaluation.scores
 
 
 def test_the_finished_runs_alone_make_a_report(tmp_path: Path, base: Study) -> None:

@@ -8,7 +8,7 @@ folder for each of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -22,6 +22,7 @@ from wholescene.training.data import Remembered
 from wholescene.training.evaluate import Evaluation
 
 Say = Callable[[str], None]
+FINAL = "final.safetensors"
 
 
 class Datasets(TypedDict):
@@ -57,6 +58,7 @@ def train(
     resume: bool | str | Path | None = None,
     *,
     datasets: Datasets | None = None,
+    finished: Sequence[Path] = (),
     say: Say | None = None,
 ) -> Trained:
     """Train a recipe, or go on with a run.
@@ -67,6 +69,8 @@ def train(
         resume: True: from the newest whole checkpoint in `out`, or from the start if there is none yet; a path: from that run's folder or that
             checkpoint, which are only read; None: a new run.
         datasets: train and val, instead of the recipe's.
+        finished: folders of stages that other runs have finished; a stage that equals one of them in all but its name is not trained again, unless
+            it is the last.
         say: called with lines to print, in the first process only.
 
     Raises:
@@ -82,15 +86,25 @@ def train(
     out, source = Path(out), _source(recipe, Path(out), resume)
     if not recipe.stages:
         return Session(recipe, out, datasets, speak).go(source)
-    trained: Trained | None = None
-    for stage in recipes.stages_of(recipe):
+    *first, last = recipes.stages_of(recipe)
+    before: tuple[Initial, ...] = ()
+    for stage in first:
         speak(f"stage {stage.name}")
-        folder = out / stage.name.rpartition("/")[2]
-        before = (Initial(str(trained.final), shared=True),) if trained else ()
-        stage = replace(stage, init_from=(*before, *stage.init_from))
-        trained = Session(stage, folder, datasets, speak).go(folder if source else None)
-    assert trained is not None
-    return trained
+        stage, folder = replace(stage, init_from=(*before, *stage.init_from)), out / stage.name.rpartition("/")[2]
+        there = next((other for other in finished if _is_trained(stage, other)), None)
+        if there is not None:
+            speak(f"as trained in {there}")
+        weights = there / FINAL if there is not None else Session(stage, folder, datasets, speak).go(folder if source else None).final
+        before = (Initial(str(weights), shared=True),)
+    speak(f"stage {last.name}")
+    folder = out / last.name.rpartition("/")[2]
+    return Session(replace(last, init_from=(*before, *last.init_from)), folder, datasets, speak).go(folder if source else None)
+
+
+def _is_trained(stage: Recipe, folder: Path) -> bool:
+    """Whether that folder holds the whole training of a stage, under whatever name."""
+    written = folder / "recipe.yaml"
+    return (folder / FINAL).exists() and written.exists() and replace(recipes.load(written), name=stage.name) == stage
 
 
 def _source(recipe: Recipe, out: Path, resume: bool | str | Path | None) -> Path | None:
@@ -105,13 +119,14 @@ def _source(recipe: Recipe, out: Path, resume: bool | str | Path | None) -> Path
     return path
 
 
-def open_datasets(recipe: Recipe, system: System, say: Say) -> Datasets:
-    """Both parts that a recipe trains with, in memory if it wants that.
+def open_datasets(recipe: Recipe, systems: Sequence[System], say: Say) -> Datasets:
+    """Both parts that a recipe trains with, in memory if it wants that, with what all of its systems eat.
 
     Raises:
         InputError: as `open_dataset`.
     """
-    opened = [open_dataset(recipe.data, role, system.needs, system.supervision) for role in ("train", "val")]
+    needs, wishes = (frozenset[str]().union(*sets) for sets in ([s.needs for s in systems], [s.supervision for s in systems]))
+    opened = [open_dataset(recipe.data, role, needs, wishes) for role in ("train", "val")]
     if not recipe.remember:
         return {"train": opened[0], "val": opened[1]}
     kept = [Remembered(frames) for frames in opened]

@@ -25,10 +25,10 @@ from wholescene.training.initial import initialise
 from wholescene.training.module import TrainingModule
 from wholescene.training.progress import Progress
 from wholescene.training.provenance import hardware, software, today
-from wholescene.training.run import Datasets, Say, Trained, is_first_process, open_datasets
+from wholescene.training.run import FINAL, Datasets, Say, Trained, is_first_process, open_datasets
 from wholescene.training.trainer import make_trainer, quiet, shows_bar
 
-FINAL, BEST, SCORES = "final.safetensors", "best.safetensors", "evaluation.json"
+BEST, SCORES = "best.safetensors", "evaluation.json"
 
 
 class Session:
@@ -55,7 +55,7 @@ class Session:
         if standing is not None and self._is_complete(standing):
             return self._trained(standing.progress)
         system = self._system(fresh=standing is None)
-        datasets = self.datasets or open_datasets(self.recipe, system, self.say)
+        datasets = self.datasets or open_datasets(self.recipe, [system], self.say)
         module = TrainingModule(system, self.recipe, len(datasets["train"]))
         total = self._total(len(datasets["train"]))
         if standing is not None and standing.progress.over(self.recipe.budget, total):

@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -30,7 +31,7 @@ from wholescene.recipes.reading import read_yaml
 from wholescene.systems import create
 from wholescene.training.evaluate import Evaluation
 from wholescene.training.jobs import side_by_side
-from wholescene.training.run import Datasets, Say, Trained, open_datasets, train
+from wholescene.training.run import FINAL, Datasets, Say, Trained, open_datasets, train
 
 _FOLDER = Path(recipes.__file__).parent / "studies"
 RESULTS = "results.json"
@@ -93,7 +94,7 @@ class Study:
         """Where the weights of a finished run lie in the study's folder; of one with stages, those of the last. They may not be there yet."""
         stages = self.recipe_of(variant, seed).stages
         folder = out / variant / f"seed-{seed}"
-        return (folder / stages[-1].name if stages else folder) / "final.safetensors"
+        return (folder / stages[-1].name if stages else folder) / FINAL
 
 
 @dataclass(frozen=True)
@@ -209,13 +210,18 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
     for recipe, folder in todo:
         _check_same(recipe, folder)
     if min(jobs, len(todo)) > 1:
-        for recipe, trained in side_by_side(todo, shared.of, min(jobs, len(todo)), speak, train):
+        for recipe, trained in side_by_side(todo, shared.of, min(jobs, len(todo)), speak, partial(_train, Path(out))):
             results.add(recipe, trained)
         return results.outcome(found)
     for recipe, folder in todo:
         speak(f"{folder.parent.name}, seed {recipe.seed}")
-        results.add(recipe, train(recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
+        results.add(recipe, _train(Path(out), recipe, folder, resume=True, datasets=shared.of(recipe), say=speak))
     return results.outcome(found)
+
+
+def _train(out: Path, recipe: Recipe, folder: Path, **more: Any) -> Trained:
+    """One run; what variants have in common before their last stages is trained once a seed."""
+    return train(recipe, folder, finished=sorted(weights.parent for weights in out.glob(f"*/seed-*/*/{FINAL}")), **more)
 
 
 def finished(found: Study, out: str | Path) -> Outcome:
@@ -300,10 +306,10 @@ class _Shared:
         """None: the run opens its own."""
         if self.given is not None or not recipe.remember:
             return self.given
-        system = create(recipe.system.name, recipe.system.config())
-        key = repr((to_plain(recipe.data), sorted(system.needs | system.supervision)))
+        systems = [create(stage.system.name, stage.system.config()) for stage in recipes.stages_of(recipe)]
+        key = repr((to_plain(recipe.data), sorted(set().union(*(system.needs | system.supervision for system in systems)))))
         if key not in self.made:
-            self.made[key] = open_datasets(recipe, system, self.say)
+            self.made[key] = open_datasets(recipe, systems, self.say)
         return self.made[key]
 
 
