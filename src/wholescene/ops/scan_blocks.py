@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_BLOCK = 2**18  # states of a block on a CPU: a few arrays of 1 MiB, which the caches hold
+_BLOCK = 2**20  # states of a block on a CPU: a few arrays of 4 MiB; smaller ones spend their time in calls and between threads
 _BLOCK_ELSEWHERE = 2**24
 _SHORTEST_BLOCK, _LONGEST_BLOCK = 16, 4096  # tokens
 _LEVELLED_BELOW = 6000  # states a step: below, calls cost more than the two more passes of the two-level form
