@@ -11,6 +11,7 @@ from wholescene.layers.residual import ResidualBlock
 from wholescene.layers.slabs import convolve, convolve_whole, each, may_stream
 
 BLOCKS = 3
+_BAND = 4 * 640 * 256  # numbers in a band of one map
 _CELLS = 2**12  # pixels at a time
 
 
@@ -18,11 +19,11 @@ class DepthDistribution(nn.Module):
     """Convolution, gates from the camera, residual blocks, 1x1 convolution to the bins, softmax over them; all at the picture's size.
 
     Attributes:
-        band: rows a band in eval without gradients: the branch's maps take 0.3 GB each at 640 x 480, a band of four rows 3 MB, which a CPU's cache
-            holds; None: whole maps.
+        band: rows a band in eval without gradients; 0: as many as a CPU's cache holds (the branch's maps take 0.3 GB each at 640 x 480, a band of
+            four rows 3 MB; small maps are one band); None: whole maps.
     """
 
-    def __init__(self, features: int, width: int, bins: int, *, band: int | None = 4, activation_checkpointing: bool = False) -> None:
+    def __init__(self, features: int, width: int, bins: int, *, band: int | None = 0, activation_checkpointing: bool = False) -> None:
         """
         Args:
             features: channels of the picture's finest map.
@@ -74,7 +75,7 @@ class DepthDistribution(nn.Module):
         if not len(sample):  # nothing in view within the last bin
             return features.new_zeros(0, self.predict.out_channels, dtype=torch.promote_types(features.dtype, torch.float32))
         conv, norm, activation = self.reduce
-        gates, rows = self.gate.gates(camera), self.band or features.shape[2]
+        gates, rows = self.gate.gates(camera), self.band or max(1, _BAND // (conv.out_channels * features.shape[3]))
         joined = (
             torch.cat([features[:, :, start : start + rows], depth[:, None, start : start + rows].to(features.dtype)], 1)
             for start in range(0, features.shape[2], rows)
