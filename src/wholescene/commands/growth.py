@@ -30,6 +30,9 @@ def growth(
     depth: File | None = None,
     depth_unit: Annotated[str | None, shown("U")] = None,
     depth_source: Annotated[str | None, shown("S")] = None,
+    right: Annotated[Path | None, shown("PICTURE")] = None,
+    baseline: Annotated[float | None, shown("M")] = None,
+    right_camera: Annotated[str | None, shown("FILE[:NAME]")] = None,
     device: Annotated[str, shown("D")] = "cpu",
     out: File | None = None,
 ) -> None:
@@ -50,6 +53,9 @@ def growth(
         depth: depth map of the picture, for systems that need one.
         depth_unit: what its numbers mean.
         depth_source: or where depth comes from, as for `wholescene predict`.
+        right: the right picture of a rectified stereo pair.
+        baseline: metres between the two cameras of the pair.
+        right_camera: instead, the right picture's own camera, as for --camera (KITTI: calib.txt:P3).
         device: cpu, cuda, cuda:1 or mps.
         out: picture to write; by default NAME-growth.png in the current folder.
     """
@@ -62,13 +68,13 @@ def growth(
         raise InputError("give a picture, or --street SEED for a procedural one, and not both")
     if not 1 <= steps <= _MOST_STEPS:
         raise InputError(f"--steps {steps} cannot be drawn side by side; give a number from 1 to {_MOST_STEPS}")
-    if street is not None and (grid, depth, depth_source) != (None, None, None):
-        raise InputError("a procedural street has its own grid and depth; leave --grid, --depth and --depth-source out, or give a picture")
+    if street is not None and (grid, depth, depth_source, right) != (None, None, None, None):
+        raise InputError("a procedural street has its own grid and depth; leave --grid, --depth, --depth-source and --right out, or give a picture")
     target = out if out is not None else Path(f"{picture.stem if picture is not None else f'street-{street}'}-growth.png")
     if target.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"cannot write {target}: it is a picture; let its name end in {', '.join(PICTURE_SUFFIXES)}")
     check_device(device)
-    given = Given(lens, grid, depth, depth_unit, depth_source, right=None, points=None, precision="float32", steps=steps)
+    given = Given(lens, grid, depth, depth_unit, depth_source, right, baseline, right_camera, points=None, precision="float32", steps=steps)
     given.check(1)
     system = load(weights, device)
     given.check_for(system)
