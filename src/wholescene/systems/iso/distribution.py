@@ -75,7 +75,7 @@ class DepthDistribution(nn.Module):
         if not len(sample):  # nothing in view within the last bin
             return features.new_zeros(0, self.predict.out_channels, dtype=torch.promote_types(features.dtype, torch.float32))
         conv, norm, activation = self.reduce
-        gates, rows = self.gate.gates(camera), self.band or max(1, _BAND // (conv.out_channels * features.shape[3]))
+        gates, rows = self.gate.gates(camera), self.band or max(1, _BAND // (self.predict.in_channels * features.shape[3]))
         joined = (
             torch.cat([features[:, :, start : start + rows], depth[:, None, start : start + rows].to(features.dtype)], 1)
             for start in range(0, features.shape[2], rows)
