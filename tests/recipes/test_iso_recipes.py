@@ -16,7 +16,7 @@ from wholescene.systems.iso.config import ISOConfig
 def test_iso_has_the_released_settings(name: str, setting: str, epochs: int, drop: int) -> None:
     found = load(name)
     assert (found.optimiser.name, found.optimiser.lr, found.optimiser.weight_decay) == ("adamw", 1e-4, 1e-4)
-    assert found.optimiser.groups == (Group("half_2d.distribution.*", lr_factor=0.05),)
+    assert found.optimiser.groups == (Group("half_2d.distribution.*", lr_factor=0.05, optional=True),)
     places = (0, drop - 0.01, drop, epochs - 0.01)
     assert [found.schedule.factor(epoch, epochs) for epoch in places] == [1, 1, pytest.approx(0.1), pytest.approx(0.1)]
     assert (found.budget.epochs, found.batch_size, found.clip, found.precision, found.seed) == (epochs, 4, None, "32-true", 658018589)
