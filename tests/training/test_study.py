@@ -92,6 +92,8 @@ def test_what_variants_have_in_common_before_their_last_stage_is_trained_once_a_
     begun = sorted(str(path.parent.relative_to(tmp_path / "out")) for path in (tmp_path / "out").glob("*/*/*/recipe.yaml"))
     assert begun == ["fast/seed-3/fast", "fast/seed-4/fast", *(f"slow/seed-{seed}/{stage}" for seed in (3, 4) for stage in ("slow", "start"))]
     assert sum("as trained in" in line for line in lines) == 2
+    (tmp_path / "out" / studies.RESULTS).unlink()  # as if killed before the last run was kept: each goes on from the stage that it began with
+    assert study(staged, tmp_path / "out", datasets=_datasets()).table() == shared.table()
     alone = train(staged.recipe_of("fast", 4), tmp_path / "alone", datasets=_datasets())
     assert alone.evaluation is not None
     assert shared.runs[1].evaluations[1].scores == alone.evaluation.scores

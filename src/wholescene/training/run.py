@@ -91,7 +91,8 @@ def train(
     for stage in first:
         speak(f"stage {stage.name}")
         stage, folder = replace(stage, init_from=(*before, *stage.init_from)), out / stage.name.rpartition("/")[2]
-        there = next((other for other in finished if _is_trained(stage, other)), None)
+        own = (folder,) if source else ()  # first: what the next stage went on from must not change when a run is resumed
+        there = next((other for other in (*own, *finished) if _is_trained(stage, other)), None)
         if there is not None:
             speak(f"as trained in {there}")
         weights = there / FINAL if there is not None else Session(stage, folder, datasets, speak).go(folder if source else None).final

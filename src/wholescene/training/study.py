@@ -221,7 +221,8 @@ def study(name_or_path: str | Path | Study, out: str | Path, *, datasets: Datase
 
 def _train(out: Path, recipe: Recipe, folder: Path, **more: Any) -> Trained:
     """One run; what variants have in common before their last stages is trained once a seed."""
-    return train(recipe, folder, finished=sorted(weights.parent for weights in out.glob(f"*/seed-*/*/{FINAL}")), **more)
+    oldest_first = sorted(out.glob(f"*/seed-*/*/{FINAL}"), key=lambda weights: weights.stat().st_mtime)  # a resumed run finds the one it found before
+    return train(recipe, folder, finished=[weights.parent for weights in oldest_first], **more)
 
 
 def finished(found: Study, out: str | Path) -> Outcome:
