@@ -97,6 +97,8 @@ def test_options_that_do_not_fit_the_weights(run: Run, picture: Path, tiny_weigh
         (["train", "monoscene-street-tiny", "--batch_size", "0"], ["batch_size"]),
         (["train", "monoscene-street-tiny", "--seed", "{"], ["--seed"]),
         (["train", "monoscene-street-tiny", "--resume", "nowhere"], ["nowhere", "does not exist"]),
+        (["train", "--resume", "."], ["name the recipe", "recipe.yaml"]),
+        (["train"], ["which recipe?"]),
         (["evaluate", "monoscene-semantic-kitti", "--weights", "w", "--root", "nowhere"], ["nowhere", "not a folder"]),
         (["evaluate", "monoscene-street-tiny", "--weights", "w", "--limit", "0"], ["--limit", "positive"]),
         (["evaluate", "monoscene-street-tiny"], ["--weights"]),

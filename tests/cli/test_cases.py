@@ -422,8 +422,9 @@ def test_row_28_resuming_into_a_new_folder_leaves_the_old_one_alone(run: Run) ->
     ran = run("train", "monoscene-street-tiny", *short, "--budget.steps", 2, "--out", "A")
     assert ran.code == 0, ran.err
     before = hashes(Path("A"))
-    ran = run("train", "monoscene-street-tiny", *short, "--budget.steps", 3, "--resume", "A", "--out", "B")
+    ran = run("train", "--resume", "A", "--out", "B", "--budget.steps", 3)
     assert ran.code == 0, ran.err
+    assert "the recipe differs in budget\n" in ran.out
     assert hashes(Path("A")) == before
     assert Path("B/final.safetensors").exists()
     assert "going on from A" in ran.out

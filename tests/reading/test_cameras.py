@@ -387,3 +387,18 @@ def test_every_preset_fits_its_own_picture_and_twice_that(name: str) -> None:
     once, twice = (parse_camera(name, (n * width, n * height)) for n in (1, 2))
     assert np.allclose(np.array(numbers_of(twice)[:2]), 2 * np.array(numbers_of(once)[:2]))
     assert np.allclose(np.array(numbers_of(twice)[2:]) + 0.5, 2 * (np.array(numbers_of(once)[2:]) + 0.5))
+
+
+@pytest.mark.parametrize(
+    ("cx", "size", "said"),
+    [(6072.0, (1241, 376), "the principal point (6072, 185) lies outside"), (15.0, (31, 17), "only 31 x 17 pixels"), (607.0, (1241, 376), None)],
+)
+def test_a_mistyped_principal_point_and_a_picture_of_a_few_pixels_are_noticed(cx: float, size: tuple[int, int], said: str | None) -> None:
+    from wholescene.structures import Frame, View
+    from wholescene.systems.base import view_notes
+
+    width, height = size
+    camera = Camera.from_intrinsics(718.9, 718.9, cx, min(185.0, height / 2), size).on_ground(1.65)
+    frame = Frame("A", {"main": View(np.zeros((height, width, 3), np.uint8), camera)}, semantic_kitti_grid())
+    notes = view_notes(frame, 0.5)
+    assert (said is None and notes == ()) or said in notes[0]

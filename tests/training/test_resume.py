@@ -190,6 +190,32 @@ def test_a_finished_run_goes_on_when_its_budget_is_raised(tmp_path: Path) -> Non
     _assert_same_weights(raised, whole)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (MONOSCENE, "differs in system"),
+        ({"optimiser": {"name": "sgd", "lr": 1e-2}}, "differs in optimiser.name"),
+        ({"optimiser__groups": [{"pattern": "*", "lr_factor": 0.1}]}, "differs in optimiser.groups"),
+        ({"frozen": ["*weight"]}, "differs in frozen"),
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_run_of_another_system_or_optimiser_is_refused_before_anything_is_touched(
+    tmp_path: Path, changed: dict[str, Any], said: str, elsewhere: bool
+) -> None:
+    _run(tmp_path / "run", schedule={"kind": "constant"}, budget__epochs=1.0)
+    before = _hashes(tmp_path)
+    out = tmp_path / "other" if elsewhere else tmp_path / "run"
+    with pytest.raises(InputError, match=said):
+        _run(out, Failing(FRAMES, 0), resume=tmp_path / "run", schedule={"kind": "constant"}, budget__epochs=2.0, **changed)
+    assert _hashes(tmp_path) == before
+    assert not (tmp_path / "other").exists()
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
 @pytest.mark.parametrize(("resume", "said"), [(None, "already holds a run"), ("nowhere", "does not exist"), ("empty", "holds no checkpoint")])
 def test_what_cannot_be_resumed_is_refused(tmp_path: Path, resume: str | None, said: str) -> None:
     out = tmp_path / "run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def test_scores_by_steps_are_those_of_the_answers_after_them(refined: Any) -> No
         assert len(result.active) == result.steps
         assert result.seconds > 0
     assert results[1].active == (1.0, 1.0)
+    assert "refinement steps: 2" in results[1].evaluation.provenance["system"]
+    assert anytime.doubts(results) == []
+    idle = [replace(result, active=(0.0,) * result.steps) for result in results]
+    assert "no voxel was active" in anytime.doubts(idle)[0]
     assert results[0].evaluation.scores != results[1].evaluation.scores
     header, *rows = anytime.table(results)
     assert header[1:] == ("T=0", "T=2")
@@ -78,6 +83,9 @@ def test_a_system_that_does_not_refine_has_no_steps() -> None:
         anytime.by_steps(system, Forged(1), (0, 1))
     with pytest.raises(InputError, match="whole numbers"):
         anytime.parse_steps("0,x")
+    for far in ("0,-1", "99999999999"):
+        with pytest.raises(InputError, match="from 0"):
+            anytime.parse_steps(far)
 
 
 def test_a_suite_scores_every_severity_beside_the_clean_input(tmp_path: Path) -> None:
@@ -99,12 +107,15 @@ def test_a_suite_scores_every_severity_beside_the_clean_input(tmp_path: Path) ->
     with pytest.raises(InputError, match="holds no scores under disturbances"):
         Robustness.load(tmp_path / "robust.json")
     assert "seed of the disturbances" in found.provenance
+    assert "shares of so little say nothing" in replace(found, clean=replace(found.clean, miou=(0.001,))).doubts()[0]
+    assert replace(found, clean=replace(found.clean, miou=(0.1,))).doubts() == []
 
 
 def test_every_number_of_steps_is_scored_under_every_disturbance(refined: Any) -> None:
     found = robustness(refined, Small(refined), suite("occlusion"), steps=(0, 1), frames=1)  # type: ignore[arg-type]
     assert all(len(row.miou) == 2 for row in found.rows)
     assert "mIoU T=1" in found.table()[0]
+    assert (found.provenance["system"], found.provenance["steps"]) == ("monoscene", "0, 1")
     picture = found.figure("a title")
     assert isinstance(picture, Image.Image)
     assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 10

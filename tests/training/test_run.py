@@ -224,7 +224,9 @@ def test_remembered_frames_are_made_once_and_in_loader_processes_too() -> None:
             return super().__getitem__(index)
 
     alone, spread = Remembered(Counted(5)), Remembered(Forged(5))
-    alone.fill()
+    done: list[int] = []
+    alone.fill(made=lambda: done.append(len(alone.kept)))
+    assert done == [1, 2, 3, 4, 5]
     spread.fill(workers=2)
     assert Counted.made == [0, 1, 2, 3, 4]
     for index in (3, 3, 0):

@@ -46,8 +46,10 @@ def score_specially(
     from wholescene.training.robustness import robustness
 
     numbers = anytime.parse_steps(steps) if steps is not None else None
-    if figure is not None and (disturb is None or figure.suffix.lower() not in PICTURE_SUFFIXES):
-        raise InputError(f"cannot draw {figure}: --figure draws disturbed scores on a picture; give --disturb, and a name in {PICTURE_SUFFIXES}")
+    if figure is not None and disturb is None:
+        raise InputError(f"cannot draw {figure}: --figure draws disturbed scores, and none are asked for; give --disturb")
+    if figure is not None and figure.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"cannot draw {figure}: a figure is a picture; let its name end in {', '.join(PICTURE_SUFFIXES)}")
     kept = Remembered(dataset)  # every frame is scored many times
     if len(spread(len(dataset), limit)) > 500:
         kept = dataset  # type: ignore[assignment]  # too many to remember
@@ -56,13 +58,18 @@ def score_specially(
         results = anytime.by_steps(system, kept, numbers, frames=limit, about=about)
         header, *rows = anytime.table(results)
         table(header, rows)
-        facts(results[-1].evaluation.provenance.items())
+        said = results[-1].evaluation.provenance
+        facts({**said, "system": system.name, "steps": ", ".join(str(r.steps) for r in results)}.items())
+        for doubt in anytime.doubts(results):
+            warn(doubt)
         if out is not None:
             write_text(out, json.dumps(anytime.as_dict(results), indent=1))
             print(f"wrote {out}")
         return
     found = robustness(system, kept, suite(disturb), steps=numbers or (None,), frames=limit, about=about, say=print)
     show(found, out)  # first: whatever is wrong with the picture, the scores are kept
+    for doubt in found.doubts():
+        warn(doubt)
     if figure is not None:
         save_picture(found.figure(f"{system.name} under disturbances: {about.get('recipe', '')}"), figure)
         print(f"wrote {figure}")

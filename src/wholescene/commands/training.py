@@ -37,10 +37,10 @@ def train(
 
     Try: wholescene train monoscene-street-small --optimiser.lr 1e-4 --budget.minutes 30
 
-    Try: wholescene train monoscene-street-tiny --resume runs/first
+    Try: wholescene train --resume runs/first
 
     Args:
-        recipe: a name from --list, or a .yaml file.
+        recipe: a name from --list, or a .yaml file; with --resume by default that of the run, with all that was changed in it.
         fields: fields to change: --optimiser.lr 1e-4 --data.root DIR
         out: folder of the run; runs/RECIPE by default.
         resume: go on from this run (or checkpoint file); with --out in another folder, and the old one stays as it is.
@@ -51,11 +51,11 @@ def train(
     if list_:
         table(("recipe", "source"), [(name, recipes.load(name).source) for name in recipes.names()])
         return
-    if recipe is None:
-        raise InputError("which recipe? `wholescene train --list` lists those of the package; an own one is a .yaml file")
-    chosen = recipes.load(recipe, overrides_from(fields))
     if resume is not None and not resume.exists():
         raise InputError(f"--resume {resume} does not exist; give the folder of a run")
+    if recipe is None:
+        recipe = _recipe_of(resume)
+    chosen = recipes.load(recipe, overrides_from(fields))
     here = out if out is not None else resume if resume is not None and resume.is_dir() else Path("runs") / chosen.name
     require("lightning", "train")
     from wholescene.training.run import is_first_process
@@ -71,7 +71,7 @@ def train(
         [
             *(trained.evaluation.provenance.items() if trained.evaluation is not None else ()),
             ("steps", f"{trained.steps:,} in {trained.minutes:.1f} minutes"),
-            ("weights", f"{trained.final} (best: {trained.best})"),
+            ("wrote", f"{trained.final} (best: {trained.best})"),
         ]
     )
 
@@ -260,6 +260,18 @@ def submit(
     print("\n".join(report.lines()))
     print(f"wrote {out}: {count:,} predictions")
     return 0 if report.ok else 1
+
+
+def _recipe_of(run: Path | None) -> str:
+    """The file in which a run (its folder, or one of its checkpoints) keeps its recipe."""
+    if run is None:
+        raise InputError("which recipe? `wholescene train --list` lists those of the package; an own one is a .yaml file")
+    file = (run if run.is_dir() else run.parent.parent) / "recipe.yaml"
+    if not file.is_file():
+        raise InputError(
+            f"--resume {run}: there is no {file} that says what was trained; name the recipe, as in `wholescene train RECIPE --resume {run}`"
+        )
+    return str(file)
 
 
 def _recipe(name: str, root: Path | None, depth_source: str | None) -> Recipe:

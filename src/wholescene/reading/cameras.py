@@ -129,7 +129,7 @@ def parse_camera(text: str, size: tuple[int, int]) -> Camera:
         raise InputError(f"the camera {text!r} has {len(numbers)} numbers; expected fx,fy,cx,cy in pixels, four finite ones")
     if "/" in text or "\\" in text or Path(text).suffix:
         raise InputError(f"the camera file {text} does not exist; check the path, or give a preset ({', '.join(PRESETS)}) or fx,fy,cx,cy")
-    raise unknown_name("camera preset", text, PRESETS)
+    raise InputError(f"{unknown_name('camera preset', text, PRESETS)}; or give four numbers of pixels, fx,fy,cx,cy, or a calibration file")
 
 
 def camera_of(read: ReadPicture, fov: float | None = None) -> Camera:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Picture = str | Path | Image | np.ndarray
 
 LEAST_SHARE_IN_VIEW = 0.10
+LEAST_PIXELS = 48  # of a picture's shorter side: below it the encoders' coarsest maps are a cell or two high
 
 
 class System(nn.Module):
@@ -259,11 +260,20 @@ def share_in_view(frame: Frame) -> float:
 
 
 def view_notes(frame: Frame, share: float) -> tuple[str, ...]:
-    """A warning where so little of the grid is in view that the pose was probably misread; nothing otherwise."""
-    if share >= LEAST_SHARE_IN_VIEW:
-        return ()
-    other = _other_readings(frame.main.camera, frame.grid)
-    return (f"only {share:.1%} of the grid is in view of the camera{other}; draw it with `wholescene overlay`",)
+    """Warnings where the camera or the picture was probably misread: next to nothing of the grid in view, a principal point that the picture does not
+    hold, or a picture of a few pixels; nothing otherwise."""
+    camera = frame.main.camera
+    found, (width, height) = [], camera.recorded_size
+    if not (0 <= camera.K[0, 2] <= width and 0 <= camera.K[1, 2] <= height):
+        found.append(
+            f"the principal point ({camera.K[0, 2]:g}, {camera.K[1, 2]:g}) lies outside the picture of {width} x {height} pixels; check cx, cy"
+        )
+    if min(camera.size) < LEAST_PIXELS:
+        found.append(f"the picture has only {camera.width} x {camera.height} pixels: what is said of its scene is hardly more than what is usual")
+    if share < LEAST_SHARE_IN_VIEW:
+        other = _other_readings(camera, frame.grid)
+        found.append(f"only {share:.1%} of the grid is in view of the camera{other}; `wholescene overlay` draws where it lies")
+    return tuple(found)
 
 
 def _other_readings(camera: Camera, grid: VoxelGrid) -> str:

@@ -51,11 +51,11 @@ def parse_steps(text: str) -> tuple[int, ...]:
         InputError: what is no whole number of at least 0, or far too many.
     """
     words = text.replace(",", " ").split()
-    if not words or not all(word.isdecimal() and len(word) < 10 for word in words):
+    if not words or not all(word.removeprefix("-").isdecimal() for word in words):
         raise InputError(f"steps {text[:80]!r} are not whole numbers; write for example 0,1,2,3,5, where 0 is the coarse answer")
-    numbers = tuple(dict.fromkeys(int(word) for word in words))
-    check_steps(max(numbers), "steps")
-    return numbers
+    for word in words:
+        check_steps(int(word[:10]), f"steps {text[:80]!r}:")
+    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 def by_steps(system: System, dataset: Dataset, steps: Sequence[int], *, about: dict[str, str] | None = None, **loading: Any) -> list[AtSteps]:
@@ -109,6 +109,13 @@ def _of(split: str) -> str:
     return "" if split == "all" else f" {split}"
 
 
+def doubts(results: Sequence[AtSteps]) -> list[str]:
+    """What a reader of the table has to know, in sentences: that refinement found nothing to work on."""
+    if any(r.steps for r in results) and not any(any(r.active) for r in results):
+        return ["no voxel was active in any step: the occupancy head finds nothing occupied, so refinement changes nothing; train it longer"]
+    return []
+
+
 def as_dict(results: Sequence[AtSteps]) -> dict[str, Any]:
     """Plain types for JSON."""
     rows = [{"steps": r.steps, "active": r.active, "seconds": r.seconds, "peak": r.peak, **r.evaluation.as_dict()} for r in results]
@@ -145,7 +152,7 @@ def _after(system: System, dataset: Dataset, steps: int, about: dict[str, str], 
         begin_peak(system.device)
         counts = count(system, dataset, dataset.labels.classes, by=_SPLITS, forward=timed, **loading)  # type: ignore[arg-type]
         peak = peak_of(system.device)
-    found = summed_up(counts, system, dataset, "semantic-kitti", {"steps": str(steps), **about})
+        found = summed_up(counts, system, dataset, "semantic-kitti", {"steps": str(steps), **about})
     return AtSteps(steps, found, tuple(torch.stack(shares).mean(0).tolist()) if shares else (), min(times), peak)
 
 

@@ -17,6 +17,7 @@ from wholescene.training.module import own_part
 from wholescene.training.progress import Progress
 
 FOLDER = "checkpoints"
+SYSTEM = "system."  # what names of its tensors begin with in a training module
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -50,12 +51,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _standing(path: Path) -> Standing:
-    own = own_part(read_checkpoint(path))
-    progress = Progress()
+    found = read_checkpoint(path)
+    own, progress = own_part(found), Progress()
     try:
         progress.load_state_dict(own["progress"])
-        return Standing(path, progress, dict(own["recipe"]), bool(own["finished"]))
-    except (KeyError, TypeError, ValueError) as error:
+        shapes = {name.removeprefix(SYSTEM): tuple(value.shape) for name, value in found["state_dict"].items() if name.startswith(SYSTEM)}
+        return Standing(path, progress, dict(own["recipe"]), bool(own["finished"]), shapes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} does not say where its run stood ({error}); it is damaged: take an earlier one") from error
 
 
@@ -79,12 +81,14 @@ class Standing:
         progress: of its run.
         recipe: of its run, as plain types.
         finished: whether that was the end.
+        shapes: of the system's tensors, by name.
     """
 
     path: Path
     progress: Progress
     recipe: dict[str, Any]
     finished: bool
+    shapes: dict[str, tuple[int, ...]]
 
     @property
     def folder(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,12 +61,13 @@ class Remembered(TorchDataset[Frame]):
             self.kept[index] = self.frames[index]
         return self.kept[index]
 
-    def fill(self, workers: int = 0) -> None:
-        """Make all frames now, so that no later step waits for one."""
+    def fill(self, workers: int = 0, made: Callable[[], None] = lambda: None) -> None:
+        """Make all frames now, so that no later step waits for one; `made` is called after each."""
         missing = [i for i in range(len(self)) if i not in self.kept]
         loader: DataLoader[Frame] = DataLoader(self, batch_size=None, sampler=missing, num_workers=min(workers, len(missing)), collate_fn=_same)
         for index, frame in zip(missing, loader, strict=True):
             self.kept[index] = frame
+            made()
 
 
 def _same(frame: Any) -> Any:

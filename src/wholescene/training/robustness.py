@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 CLEAN = "clean"
+_LEAST = 0.02  # mIoU below which a share of it is noise
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class Robustness:
         """(IoU, mIoU) relative to the clean ones, for each number of steps; NaN where the clean score is 0."""
         clean = zip(self.clean.iou, self.clean.miou, strict=True)
         return [(_share(a, c), _share(b, d)) for a, b, (c, d) in zip(row.iou, row.miou, clean, strict=True)]
+
+    def doubts(self) -> list[str]:
+        """What a reader of the shares has to know, in sentences: that they are shares of next to nothing."""
+        if min(self.clean.miou) >= _LEAST:
+            return []
+        return [f"the clean mIoU is {100 * min(self.clean.miou):.2f} %: shares of so little say nothing; train these weights longer"]
 
     def figure(self, title: str) -> Image:
         """mIoU relative to clean against the severity, one chart a disturbance, one line for each number of steps."""
@@ -156,7 +163,8 @@ def robustness(
             else:
                 with taking(system, T):
                     found.append(evaluate(system, frames, splits=False, **loading))
-        provenance.update({} if provenance else {**found[0].provenance, "seed of the disturbances": str(seed)})
+        about = {} if steps == (None,) else {"system": system.name, "steps": ", ".join(map(str, steps))}
+        provenance.update({} if provenance else {**found[0].provenance, **about, "seed of the disturbances": str(seed)})
         return Disturbed(name, severity, unit, tuple(f.iou for f in found), tuple(f.miou for f in found))
 
     clean = scored(dataset, CLEAN, 1.0, "")

@@ -8,6 +8,7 @@ folder for each of them.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +17,17 @@ from typing import TypedDict
 from wholescene import recipes
 from wholescene.data import Dataset, open_dataset
 from wholescene.errors import InputError, require
+from wholescene.files import write_text
 from wholescene.recipes import Initial, Recipe
 from wholescene.systems.base import System
 from wholescene.training.data import Remembered
 from wholescene.training.evaluate import Evaluation
 
 Say = Callable[[str], None]
-FINAL = "final.safetensors"
+FINAL, RECIPE = "final.safetensors", "recipe.yaml"
+
+
+_PATIENCE = 20.0  # seconds without a word
 
 
 class Datasets(TypedDict):
@@ -87,6 +92,8 @@ def train(
     if not recipe.stages:
         return Session(recipe, out, datasets, speak).go(source)
     *first, last = recipes.stages_of(recipe)
+    if is_first_process():
+        write_text(out / RECIPE, recipes.dump(recipe))
     before: tuple[Initial, ...] = ()
     for stage in first:
         speak(f"stage {stage.name}")
@@ -104,7 +111,7 @@ def train(
 
 def _is_trained(stage: Recipe, folder: Path) -> bool:
     """Whether that folder holds the whole training of a stage, under whatever name."""
-    written = folder / "recipe.yaml"
+    written = folder / RECIPE
     return (folder / FINAL).exists() and written.exists() and replace(recipes.load(written), name=stage.name) == stage
 
 
@@ -131,10 +138,25 @@ def open_datasets(recipe: Recipe, systems: Sequence[System], say: Say) -> Datase
     if not recipe.remember:
         return {"train": opened[0], "val": opened[1]}
     kept = [Remembered(frames) for frames in opened]
-    say(f"making {sum(map(len, kept))} frames")
+    told = _told_now_and_then(sum(map(len, kept)), say)
     for frames in kept:
-        frames.fill(min(8, os.cpu_count() or 1))
+        frames.fill(min(8, os.cpu_count() or 1), told)
     return {"train": kept[0], "val": kept[1]}
+
+
+def _told_now_and_then(whole: int, say: Say) -> Callable[[], None]:
+    """What to call after each frame, so that nobody takes minutes of rendering for a hang."""
+    say(f"making {whole} frames")
+    made, spoken = 0, time.monotonic()
+
+    def told() -> None:
+        nonlocal made, spoken
+        made += 1
+        if made < whole and time.monotonic() - spoken > _PATIENCE:
+            spoken = time.monotonic()
+            say(f"made {made} of {whole} frames")
+
+    return told
 
 
 def is_first_process() -> bool:

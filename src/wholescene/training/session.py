@@ -12,20 +12,20 @@ from wholescene import recipes
 from wholescene.checkpoints import native
 from wholescene.configuring import to_plain
 from wholescene.errors import InputError
-from wholescene.files import write_bytes, write_text
+from wholescene.files import check_place, write_bytes, write_text
 from wholescene.metrics import SplitCounts
 from wholescene.recipes import Recipe
 from wholescene.systems import create
 from wholescene.systems.base import System
 from wholescene.training.callbacks import Checkpointing, Counting, QuietBar, Validating
-from wholescene.training.checkpoint_files import FOLDER, Standing, list_checkpoints, newest
+from wholescene.training.checkpoint_files import FOLDER, SYSTEM, Standing, list_checkpoints, newest
 from wholescene.training.datamodule import TrainingData
 from wholescene.training.evaluate import Evaluation, summed_up
 from wholescene.training.initial import initialise
 from wholescene.training.module import TrainingModule
 from wholescene.training.progress import Progress
 from wholescene.training.provenance import hardware, software, today
-from wholescene.training.run import FINAL, Datasets, Say, Trained, is_first_process, open_datasets
+from wholescene.training.run import FINAL, RECIPE, Datasets, Say, Trained, is_first_process, open_datasets
 from wholescene.training.trainer import make_trainer, quiet, shows_bar
 
 BEST, SCORES = "best.safetensors", "evaluation.json"
@@ -55,13 +55,16 @@ class Session:
         if standing is not None and self._is_complete(standing):
             return self._trained(standing.progress)
         system = self._system(fresh=standing is None)
+        if standing is not None:
+            self._check_fit(standing, system)
+        check_place(self.folder / RECIPE)
         datasets = self.datasets or open_datasets(self.recipe, [system], self.say)
         module = TrainingModule(system, self.recipe, len(datasets["train"]))
         total = self._total(len(datasets["train"]))
         if standing is not None and standing.progress.over(self.recipe.budget, total):
             raise InputError(f"{standing.path} stands at the end of the recipe's budget ({standing.progress.steps} steps); raise it to go on")
         if is_first_process():
-            write_text(self.folder / "recipe.yaml", recipes.dump(self.recipe))
+            write_text(self.folder / RECIPE, recipes.dump(self.recipe))
             if standing is not None:
                 self._bring_best(standing)
         with quiet():
@@ -109,7 +112,7 @@ class Session:
         if trainer.is_global_zero:
             data = self.recipe.data
             whole = create(self.recipe.system.name, self.config)
-            whole.load_state_dict({name.removeprefix("system."): value for name, value in state.items()})
+            whole.load_state_dict({name.removeprefix(SYSTEM): value for name, value in state.items()})
             card = {
                 "name": self._name, "recipe": self.recipe.name, "steps": module.progress.steps, "date": today(), "software": software(),
                 "trained_on": f"{data.dataset} ({data.setting or data.revision}), training part {data.train}", "hardware": hardware(module.device),
@@ -139,7 +142,9 @@ class Session:
         own = list_checkpoints(self.folder)
         here = source is not None and source.resolve() == self.folder.resolve()
         if own and not here and is_first_process():
-            raise InputError(f"{self.folder} already holds a run ({own[0].name}); resume it, or choose another folder")
+            raise InputError(
+                f"{self.folder} already holds a run ({own[0].name}); go on with it by --resume {self.folder}, or give another folder by --out"
+            )
         found = newest(source) if source is not None else None
         if found is None:
             if source is None or here:
@@ -149,6 +154,20 @@ class Session:
         differing = sorted(name for name in now if now[name] != found.recipe.get(name))
         self.say(f"going on from {found.path}" + (f"; the recipe differs in {', '.join(differing)}" if differing else ""))
         return found
+
+    def _check_fit(self, standing: Standing, system: System) -> None:
+        """Refuse a checkpoint of another system or another optimiser, before anything of a run is touched."""
+        now, then = to_plain(self.recipe), standing.recipe
+        same = standing.shapes == {name: tuple(value.shape) for name, value in system.state_dict().items()}
+        other = [] if same and now["system"]["name"] == then.get("system", {}).get("name") else ["system"]
+        of_optimiser = then.get("optimiser", {})
+        other += [f"optimiser.{name}" for name in ("name", "groups") if now["optimiser"][name] != of_optimiser.get(name)]
+        other += ["frozen"] if now["frozen"] != then.get("frozen", now["frozen"]) else []
+        if other:
+            raise InputError(
+                f"{standing.path} is of recipe {then.get('name')}, which differs in {' and '.join(other)}, so its training cannot go on by recipe "
+                f"{self.recipe.name}; leave that as it was, or begin a new run from its weights with init_from"
+            )
 
     def _is_complete(self, standing: Standing) -> bool:
         """Whether this folder holds the finished run of this recipe, whatever the machine that it was to run on."""

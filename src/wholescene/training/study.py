@@ -137,8 +137,10 @@ class Outcome:
         return [header, *(self._row(runs) for runs in self.runs)]
 
     def provenance(self) -> dict[str, str]:
-        """What all runs share, from the first one."""
-        return {**self.runs[0].evaluations[0].provenance, "spread": "standard deviation over seeds"}
+        """What all runs share."""
+        first, *others = (evaluation.provenance for runs in self.runs for evaluation in runs.evaluations)
+        shared = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+        return {**shared, "spread": "standard deviation over seeds"}
 
     def _row(self, runs: Runs) -> tuple[str, ...]:
         steps = f"{min(runs.steps)}" if len(set(runs.steps)) == 1 else f"{min(runs.steps)}..{max(runs.steps)}"
@@ -256,7 +258,7 @@ class Results:
             try:
                 kept = json.loads(content)
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{path} holds no results of a study ({error}); remove it to train anew") from error
+                raise InputError(f"{path} holds no results of a study: it is no JSON, or was cut short ({error}); remove it to train anew") from error
             if not isinstance(kept, dict) or not all(_is_result(one) for one in kept.values()):
                 raise InputError(f"{path} holds no results of a study; expected a mapping of finished runs; remove it to train anew")
             self.kept = kept

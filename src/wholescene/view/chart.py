@@ -80,9 +80,9 @@ def _draw(
     for place, mark in zip(places, chart.marks, strict=True):
         pen.text((place - font(11).getlength(mark) / 2, bottom + 4), mark, fill=QUIET, font=font(11))
     pen.text((left, bottom + 19), chart.unit, fill=QUIET, font=font(11))
-    for name, series in chart.series.items():
+    for i, (name, series) in enumerate(chart.series.items()):
         points = [(place, height(value)) for place, value in zip(places, series, strict=True) if math.isfinite(value)]
-        draw_line(pen, points, colours[name], 3)
+        draw_line(pen, points, colours[name], 3 + 2 * (len(chart.series) - 1 - i))  # smaller dots on top: of equal lines both show
 
 
 def _ticks(low: float, high: float) -> list[float]:
