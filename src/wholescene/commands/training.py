@@ -21,7 +21,7 @@ Name = Annotated[str, shown("NAME|FILE")]
 
 
 def train(
-    recipe: Annotated[str | None, shown("RECIPE")] = None,
+    recipe: Annotated[str | None, shown("RECIPE", allow_leading_hyphen=True)] = None,
     /,
     *fields: Annotated[str, shown("--FIELD VALUE", allow_leading_hyphen=True)],
     out: Folder | None = None,
@@ -51,6 +51,8 @@ def train(
     if list_:
         table(("recipe", "source"), [(name, recipes.load(name).source) for name in recipes.names()])
         return
+    if recipe is not None and recipe.startswith("-"):  # the first field, where no recipe is named
+        recipe, fields = None, (recipe, *fields)
     if resume is not None and not resume.exists():
         raise InputError(f"--resume {resume} does not exist; give the folder of a run")
     if recipe is None:
