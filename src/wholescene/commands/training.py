@@ -52,7 +52,7 @@ def train(
         table(("recipe", "source"), [(name, recipes.load(name).source) for name in recipes.names()])
         return
     if recipe is not None and recipe.startswith("-"):  # the first field, where no recipe is named
-        recipe, fields = None, (recipe, *fields)
+        fields, recipe = (recipe, *fields), None
     if resume is not None and not resume.exists():
         raise InputError(f"--resume {resume} does not exist; give the folder of a run")
     if recipe is None:
