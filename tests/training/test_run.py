@@ -150,6 +150,11 @@ def test_stages_follow_each_other_from_weights_to_weights(tmp_path: Path) -> Non
     assert made.folder == tmp_path / "all"
     torch.testing.assert_close(last["head.weight"], first["head.weight"], atol=1e-6, rtol=0)
     assert not torch.equal(last["trunk.1.running_mean"], first["trunk.1.running_mean"])
+    whole = recipes.load(tmp_path / "recipe.yaml")
+    assert whole == recipe(stages=stages)
+    with pytest.raises(InputError, match="already holds a run"):
+        _train(tmp_path, stages=stages, seed=5)
+    assert recipes.load(tmp_path / "recipe.yaml") == whole
 
 
 def test_a_part_starts_from_a_file(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def train(
     if not recipe.stages:
         return Session(recipe, out, datasets, speak).go(source)
     *first, last = recipes.stages_of(recipe)
-    if is_first_process():
+    if is_first_process() and not (out / RECIPE).exists():  # that of a run which is here already stays until this one has been let in
         write_text(out / RECIPE, recipes.dump(recipe))
     before: tuple[Initial, ...] = ()
     for stage in first:
@@ -106,7 +106,10 @@ def train(
         before = (Initial(str(weights), shared=True),)
     speak(f"stage {last.name}")
     folder = out / last.name.rpartition("/")[2]
-    return Session(replace(last, init_from=(*before, *last.init_from)), folder, datasets, speak).go(folder if source else None)
+    trained = Session(replace(last, init_from=(*before, *last.init_from)), folder, datasets, speak).go(folder if source else None)
+    if is_first_process():
+        write_text(out / RECIPE, recipes.dump(recipe))
+    return trained
 
 
 def _is_trained(stage: Recipe, folder: Path) -> bool:
