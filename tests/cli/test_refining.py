@@ -76,6 +76,31 @@ def test_growth_draws_a_column_a_step(run: Run, picture: Path, depth: Path, refi
     assert len(ran.out.splitlines()) >= 4
 
 
+def test_growth_draws_a_picture_above_a_street(
+    run: Run, picture: Path, depth: Path, refined_weights: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wholescene.commands.growth._street", lambda seed, setting: _Forged()[0])
+    words = ("--weights", refined_weights, "--steps", 1)
+    heights = []
+    for name, given in (("a.png", (picture, "--depth", depth, "--depth-unit", "m")), ("b.png", ("--street", 7))):
+        assert run("growth", *given, *words, "--out", name).code == 0
+        heights.append(Image.open(name).height)
+    ran = run("growth", picture, "--depth", depth, "--depth-unit", "m", "--street", 7, *words, "--out", "both.png")
+    assert ran.code == 0, ran.err
+    assert "forged/0" in ran.out
+    assert Image.open("both.png").size == (2 * 460, sum(heights))
+
+
+def test_growth_says_that_no_voxel_was_active(run: Run, picture: Path, depth: Path, refined_weights: Path, undrawn: None, tmp_path: Path) -> None:
+    system: Any = native.load(refined_weights)
+    torch.nn.init.zeros_(system.refine.occupancy.conv1.weight)
+    system.refine.occupancy.conv1.bias.data = torch.tensor([9.0, -9.0])
+    native.save(tmp_path / "empty.safetensors", system, card={"name": "refined-test", "note": "Never trained: its answers mean nothing."})
+    ran = run("growth", picture, "--weights", tmp_path / "empty.safetensors", "--depth", depth, "--depth-unit", "m", "--steps", 2, "--out", "g.png")
+    assert ran.code == 0, ran.err
+    assert "no voxel was active" in ran.out
+
+
 def test_growth_takes_depth_from_a_source(run: Run, picture: Path, depth: Path, refined_weights: Path, undrawn: None) -> None:
     folder = Path("maps")
     folder.mkdir()

@@ -90,6 +90,20 @@ def test_depth_suffers_as_much_as_the_severity_says_and_what_is_unknown_stays_so
     assert (DISTURBANCES["depth-scale"](_frame(depth=False), 0.9)).depth is None
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_waves_of_depth_reach_as_far_along_rows_as_along_columns(axis: int) -> None:
+    """Over many pictures depths half a wave's 40 pixels apart are wrong much alike, and those two waves apart are not."""
+    frames = [_frame(str(i)) for i in range(40)]
+    waves = [DISTURBANCES["depth-waves"](replace(f, depth=np.ones((96, 160), np.float32)), 0.05).depth for f in frames]
+    gaps = np.moveaxis(np.stack([wave - 1 for wave in waves if wave is not None]), axis + 1, 1)
+
+    def alike(pixels: int) -> float:
+        return float((gaps[:, pixels:] * gaps[:, :-pixels]).mean() / (gaps**2).mean())
+
+    assert 0.5 < alike(20) < 0.8
+    assert abs(alike(80)) < 0.25
+
+
 def test_a_wrong_pitch_turns_the_camera_in_its_place_and_a_wrong_focal_length_magnifies() -> None:
     _, down = _change("pitch", 2.0)
     np.testing.assert_allclose(down.main.camera.position, CAMERA.position, atol=1e-9)

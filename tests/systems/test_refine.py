@@ -179,6 +179,21 @@ def test_depth_is_needed_where_distance_attention_measures_from_it() -> None:
         system(given)
 
 
+def test_no_step_needs_no_depth() -> None:
+    system, frames = _system("monoscene").eval(), frame(_system("monoscene"), 0)
+    alone = replace(frames, depth=None)
+    with pytest.raises(InputError, match="needs depth"):
+        system.predict(alone)
+    assert (system.predict(alone, steps=0).labels == system.predict(frames, steps=0).labels).all()
+
+
+@pytest.mark.parametrize(("setting", "widening"), [("nyuv2", 0.0), ("semantic-kitti", 10.0)])
+def test_the_usual_settings_are_those_of_rooms_where_the_grid_is_a_room(setting: str, widening: float) -> None:
+    config = replace(config_class("monomrn").preset("clean", "tiny", setting), refine="mrn")  # type: ignore[attr-defined]
+    assert config.refinement.widening_m == widening
+    assert config.refinement.depth_range[0] < 1 or setting != "nyuv2"
+
+
 def test_the_true_depth_is_wished_for_where_a_head_of_refinement_learns_it() -> None:
     fields = {"grid": GRID, "refine": Refine(depth="head")}
     system = create("monomrn", config_class("monomrn").preset("clean", "tiny", **fields))  # type: ignore[attr-defined]

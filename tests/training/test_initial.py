@@ -56,6 +56,19 @@ def test_a_system_that_is_to_stay_as_it_is_starts_from_something(tmp_path: Path)
     initialise(system, [Initial(str(tmp_path / "coarse.safetensors"), shared=True)])
 
 
+@pytest.mark.parametrize("teach_steps", [0, 40])
+def test_what_was_taught_in_another_run_is_taught_anew(tmp_path: Path, teach_steps: int) -> None:
+    config = load("monoscene-room-mini").system.config()
+    before = create("monoscene", replace(config, refine=Refine(teach_steps=40)))
+    before.get_buffer("refine.taught").fill_(600)
+    save(tmp_path / "refined.safetensors", before)
+    system = create("monoscene", replace(config, refine=Refine(teach_steps=teach_steps)))
+    initialise(system, [Initial(str(tmp_path / "refined.safetensors"))])
+    assert torch.equal(system.get_parameter("refine.begin.weight"), before.get_parameter("refine.begin.weight"))
+    if teach_steps:
+        assert int(system.get_buffer("refine.taught")) == 0
+
+
 def test_a_part_file_that_is_none_is_named(tmp_path: Path) -> None:
     system = create("monoscene", load("monoscene-room-mini").system.config())
     (tmp_path / "part.pth").write_bytes(b"<html><title>Sign in</title>")

@@ -52,6 +52,26 @@ def test_variants_are_compared_where_both_were_disturbed() -> None:
         robustness_table({"a": picture, "b": [replace(picture[0], rows=(more,))]})
 
 
+def test_steps_by_the_same_weights_are_compared_with_each_other() -> None:
+    """The most with the fewest, in whatever order they were scored; and both with the first variant."""
+    clean = Disturbed("clean", 1.0, "", (0.6, 0.6), (0.20, 0.10))
+    two = [Robustness((3, 0), clean, (Disturbed("noise", 0.1, "of 1", (0.5, 0.3), (0.18 + 0.001 * i, 0.06)),), {}) for i in range(2)]
+    header, score, noise, *_ = robustness_table({"coarse": [_suite(0.1, 0.08), _suite(0.1, 0.08)], "refined": two})
+    assert header[2:5] == ("coarse", "refined T=0", "refined T=3")
+    assert header[5:] == ("refined T=0 against coarse", "refined T=3 against coarse", "refined T=3 against refined T=0")
+    assert score[2:5] == ("10.00 ± 0.00", "10.00 ± 0.00", "20.00 ± 0.00")
+    assert noise[2:] == ("80.00 ± 0.00", "60.00 ± 0.00", "90.25 ± 0.35", "-20.00", "+10.25", "+30.25")
+    header, score, noise, *_ = robustness_table({"refined": two}, "IoU")
+    assert (header[4], score[0], noise[2:4]) == ("against refined T=0", "clean IoU", ("50.00 ± 0.00", "83.33 ± 0.00"))
+    table = two[0].table()
+    assert table[0][-1] == "left at T=3 less T=0"
+    assert [row[-1] for row in table[1:]] == ["+0.000", "+0.300", "+0.300", "+0.300"]
+
+
+def test_a_severity_that_one_seed_was_not_put_under_is_left_out() -> None:
+    assert left_of([_suite(0.10, 0.08, 0.05), _suite(0.10, 0.08)]) == {("noise", 0.1): pytest.approx([0.8, 0.8])}
+
+
 def test_robustness_compares_shares_and_not_scores() -> None:
     low = [_suite(0.10, 0.08, 0.05), _suite(0.20, 0.16, 0.10)]
     high = [_suite(0.40, 0.36, 0.32), _suite(0.50, 0.45, 0.40)]

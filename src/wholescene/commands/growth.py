@@ -13,6 +13,7 @@ from wholescene.errors import InputError
 if TYPE_CHECKING:
     from wholescene.structures import Frame
     from wholescene.systems.base import System
+    from wholescene.view.growth import Stage
 
 _MOST_STEPS = 20
 
@@ -39,14 +40,14 @@ def growth(
     """Draw how refinement's mask grows.
 
     One column a step: the active voxels on the picture and from above (new, kept, gone), and the answer after the step. For weights of a system
-    that refines.
+    that refines. A picture, a procedural street, or one above the other.
 
     Try: wholescene growth --street 7 --setting mini --weights runs/monomrn/final.safetensors
 
     Args:
-        picture: the picture; none where a street is made.
+        picture: the picture; may be left out where a street is made.
         weights: of a system that refines: a name from `wholescene weights`, or a file.
-        street: number of a procedural street to take instead of a picture (extra `worlds`).
+        street: number of a procedural street (extra `worlds`).
         setting: of that street: full, half or mini.
         steps: so many refinement steps, at most 20.
         grid: as for `wholescene predict`.
@@ -60,15 +61,15 @@ def growth(
         out: picture to write; by default NAME-growth.png in the current folder.
     """
     from wholescene.commands.reporting import PICTURE_SUFFIXES, save_picture
-    from wholescene.systems.refine.stages import stages_of
-    from wholescene.view.growth import Stage, draw_growth
+    from wholescene.systems.refine.stages import NOTHING_ACTIVE, stages_of
+    from wholescene.view.growth import Stage, draw_growth, stack
     from wholescene.weights import load
 
-    if (picture is None) == (street is None):
-        raise InputError("give a picture, or --street SEED for a procedural one, and not both")
+    if picture is None and street is None:
+        raise InputError("give a picture, or --street SEED for a procedural one, or both")
     if not 1 <= steps <= _MOST_STEPS:
         raise InputError(f"--steps {steps} cannot be drawn side by side; give a number from 1 to {_MOST_STEPS}")
-    if street is not None and (grid, depth, depth_source, right) != (None, None, None, None):
+    if picture is None and (grid, depth, depth_source, right) != (None, None, None, None):
         raise InputError("a procedural street has its own grid and depth; leave --grid, --depth, --depth-source and --right out, or give a picture")
     target = out if out is not None else Path(f"{picture.stem if picture is not None else f'street-{street}'}-growth.png")
     if target.suffix.lower() not in PICTURE_SUFFIXES:
@@ -78,18 +79,27 @@ def growth(
     given.check(1)
     system = load(weights, device)
     given.check_for(system)
-    frame = _street(street, setting) if street is not None else _frame(picture, given, system)  # type: ignore[arg-type]  # one is given
-    stages = stages_of(system, frame, steps)
-    drawn = draw_growth(
-        [Stage(scene, active) for scene, active in stages], f"{frame.name}: refinement step by step", str(system.card.get("name", ""))
-    )
-    save_picture(drawn, target)
-    rows = []
-    for step, (scene, active) in enumerate(stages):
-        changed = int((scene.labels != stages[max(0, step - 1)][0].labels).sum())
-        rows.append((step, "-" if active is None else f"{100 * active.mean():.2f}", f"{int(scene.occupied.sum()):,}", f"{changed:,}"))
-    table(("step", "active %", "occupied", "changed"), rows)
-    facts([*(("note", note) for note in frame.main.camera.notes), ("wrote", target)])
+    frames = [_frame(picture, given, system)] if picture is not None else []
+    frames += [_street(street, setting)] if street is not None else []
+    found = [[Stage(scene, active) for scene, active in stages_of(system, frame, steps)] for frame in frames]
+    named = str(system.card.get("name", ""))
+    save_picture(stack([draw_growth(stages, f"{f.name}: refinement step by step", named) for f, stages in zip(frames, found, strict=True)]), target)
+    for frame, stages in zip(frames, found, strict=True):
+        if len(frames) > 1:
+            print(frame.name)
+        table(("step", "active %", "occupied", "changed"), _rows(stages))
+        nothing = () if any(stage.active is not None and stage.active.any() for stage in stages) else (NOTHING_ACTIVE,)
+        facts([("note", note) for note in (*frame.main.camera.notes, *nothing)])
+    facts([("wrote", target)])
+
+
+def _rows(stages: list[Stage]) -> list[tuple[object, ...]]:
+    """Of every step: the active share, how many voxels are occupied after it, and how many changed."""
+    rows: list[tuple[object, ...]] = []
+    for step, stage in enumerate(stages):
+        active, changed = stage.active, int((stage.scene.labels != stages[max(0, step - 1)].scene.labels).sum())
+        rows.append((step, "-" if active is None else f"{100 * active.mean():.2f}", f"{int(stage.scene.occupied.sum()):,}", f"{changed:,}"))
+    return rows
 
 
 def _street(seed: int, setting: str) -> Frame:

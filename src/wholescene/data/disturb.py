@@ -81,7 +81,7 @@ def suite(text: str) -> list[Disturbance]:
             raise unknown_name("disturbance", word, ("all", "picture", "depth", "camera", *DISTURBANCES))
         found += [d for d in members if d not in found]
     if not found:
-        raise InputError(f"no disturbance is named in {text!r}; write for example all, picture, or noise,holes")
+        raise InputError(f"no disturbance is named in {text!r}; write for example all, picture, or noise,depth-holes")
     return found
 
 
@@ -196,7 +196,8 @@ def depth_waves(frame: Frame, severity: float, rng: np.random.Generator) -> Fram
     def wavy(metres: Array) -> Array:
         height, width = metres.shape
         coarse = rng.standard_normal((height // _CORRELATED + 3, width // _CORRELATED + 3), np.float32)
-        smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+        whole = Image.fromarray(coarse).resize((coarse.shape[1] * _CORRELATED, coarse.shape[0] * _CORRELATED), Image.Resampling.BICUBIC)
+        smooth = np.asarray(whole)[_CORRELATED:, _CORRELATED:][:height, :width]  # a knot every so many pixels, the picture inside the outermost ones
         return metres * (1 + severity * smooth / max(float(smooth.std()), 1e-6))
 
     return with_depth(frame, wavy)

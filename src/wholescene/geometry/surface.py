@@ -16,7 +16,7 @@ def surface_distance(depth: Tensor, pixels: Tensor, metres: Tensor, size: tuple[
     across the border of a thing. Gradients reach the depth map.
 
     Args:
-        depth: (H, W) float metres, 0 where unknown; may be larger than the picture (padded).
+        depth: (H, W) float metres, 0 or not finite where unknown; may be larger than the picture (padded).
         pixels: (n, 2) float (u, v) of the points, not rounded; what they are behind the camera does not matter.
         metres: (n,) float, depth z of the points.
         size: (width, height) of the picture.
@@ -27,6 +27,7 @@ def surface_distance(depth: Tensor, pixels: Tensor, metres: Tensor, size: tuple[
         bool: d is that of the nearest pixel.
     """
     width, height = size
+    depth = torch.where(torch.isfinite(depth), depth, 0.0)
     u, v = pixels.unbind(1)
     inside = (metres > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     u, v = torch.where(inside, u, 0.0), torch.where(inside, v, 0.0)
@@ -68,5 +69,14 @@ def strides_of(features: Tensor, pictures: Tensor) -> tuple[int, int]:
 
     The last cells may reach beyond the picture, so the quotient of the sizes lies below the stride: 370 rows in 24 cells are cells of 16.
     """
-    u, v = (2 ** max(0, round(math.log2(whole / cells))) for whole, cells in zip(pictures.shape[:-3:-1], features.shape[:-3:-1], strict=True))
+    u, v = map(stride_of, pictures.shape[:-3:-1], features.shape[:-3:-1])
     return u, v
+
+
+def stride_of(pixels: int, cells: int) -> int:
+    """Pixels a cell of a map's axis, as `strides_of`.
+
+    >>> stride_of(370, 24), stride_of(96, 24)
+    (16, 4)
+    """
+    return int(2 ** max(0, round(math.log2(pixels / cells))))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wholescene.geometry.surface import stride_of
+
 
 class DepthBins(nn.Module):
     """3x3 convolution to 64 channels, ReLU, 1x1 convolution to the bins."""
@@ -25,12 +27,16 @@ class DepthBins(nn.Module):
         self.metres = metres
 
     def forward(self, features: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A map (B, C, h, w) to depth (B, H, W) metres at the picture's size, and probabilities (B, bins, h, w)."""
+        """A map (B, C, h, w) to depth (B, H, W) metres at the picture's size, and probabilities (B, bins, h, w).
+
+        The last cells may reach beyond the picture; what lies there is cut off.
+        """
         shares = torch.softmax(self.conv1(F.relu(self.conv0(features))).float(), 1)
         near, far = self.metres
         centres = near + (far - near) * (torch.arange(shares.shape[1], device=shares.device) + 0.5) / shares.shape[1]
         metres = torch.einsum("bdhw,d->bhw", shares, centres)
-        return F.interpolate(metres[:, None], tuple(size), mode="bilinear")[:, 0], shares
+        height, width = (cells * stride_of(pixels, cells) for pixels, cells in zip(size, metres.shape[1:], strict=True))
+        return F.interpolate(metres[:, None], (height, width), mode="bilinear")[:, 0, : size[0], : size[1]], shares
 
 
 def log_depth_loss(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -8,14 +8,15 @@ mathematics, the same on every device and for every path:
     depth-aware sampling           4 a channel and place
     neighbourhood attention        2 a channel, cell and cell of its window
     splat of a frustum             1 a channel and point that lies in a voxel
+    sparse convolution             1 an input and output channel and pair of active neighbours
 
-Sparse convolutions and the state space dual are matrix products and count as such. Not counted: norms, activations, softmax, resizing, pooling,
+The state space dual is matrix products and counts as such. Not counted: norms, activations, softmax, resizing, pooling,
 sums, other gathering (FLoSP, `grid_sample`), geometry, and the backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -56,10 +57,10 @@ class MultiplyAdds:
 
 
 @contextmanager
-def worth(multiply_adds: float) -> Iterator[None]:
-    """What is computed inside counts as so many, whatever torch saw of it."""
+def worth(multiply_adds: float | Callable[[], float]) -> Iterator[None]:
+    """What is computed inside counts as so many, whatever torch saw of it; a number that takes work to find is a function, called only if counted."""
     counter = _active.get()
     before = counter.total if counter is not None else 0.0
     yield
     if counter is not None:
-        counter._instead += before + multiply_adds - counter.total
+        counter._instead += before + (multiply_adds() if callable(multiply_adds) else multiply_adds) - counter.total

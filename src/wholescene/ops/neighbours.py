@@ -60,8 +60,8 @@ class Links:
 
     @cached_property
     def met(self) -> int:
-        """How many pairs there are; counted without making them."""
-        return int((self.rows != self.inputs).sum())
+        """How many pairs there are; counted without making them. Without content (device meta): as if every neighbour were there."""
+        return self.rows.numel() if self.rows.is_meta else int((self.rows != self.inputs).sum())
 
     def turned(self) -> Links:
         """The same pairs from output to input: the table of the inverse convolution, and of the gradient."""

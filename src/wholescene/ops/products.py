@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wholescene.ops.counting import worth
+
 _LEAST = 2**20  # multiply-adds; for less the call itself is the cost
 
 
@@ -20,7 +22,8 @@ def product(rows: Tensor, weight: Tensor) -> Tensor:
     if not _suits(rows, weight, n * weight.numel()):
         return F.linear(rows, weight)
     pixels = rows.contiguous().view(1, 1, n, C).permute(0, 3, 1, 2)  # a row of pixels, channels innermost
-    made = torch.mkldnn_convolution(pixels, weight.contiguous().view(-1, C, 1, 1), None, [0, 0], [1, 1], [1, 1], 1)
+    with worth(n * weight.numel()):
+        made = torch.mkldnn_convolution(pixels, weight.contiguous().view(-1, C, 1, 1), None, [0, 0], [1, 1], [1, 1], 1)
     return made.permute(0, 2, 3, 1).reshape(n, -1)
 
 
@@ -30,7 +33,8 @@ def outer(rows: Tensor, others: Tensor) -> Tensor:
     if not _suits(rows, others, C * others.numel()):
         return rows.T @ others
     channels = rows.contiguous().view(1, n, C, 1)
-    made = torch.mkldnn_convolution(channels, others.T.contiguous().view(-1, n, 1, 1), None, [0, 0], [1, 1], [1, 1], 1)
+    with worth(C * others.numel()):
+        made = torch.mkldnn_convolution(channels, others.T.contiguous().view(-1, n, 1, 1), None, [0, 0], [1, 1], [1, 1], 1)
     return made[0, :, :, 0].T
 
 

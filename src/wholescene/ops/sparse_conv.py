@@ -13,6 +13,7 @@ forms give the same numbers up to rounding; which is fastest depends on how many
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from wholescene.errors import InputError, unknown_name
 from wholescene.ops.choice import reference_forced, triton_path, without_autocast
+from wholescene.ops.counting import worth
 from wholescene.ops.neighbours import Links
 from wholescene.ops.products import float32_products, outer, product
 
@@ -63,13 +65,15 @@ def sparse_conv(features: Tensor, weight: Tensor, bias: Tensor | None, links: Li
     kind = torch.float64 if features.dtype == torch.float64 else torch.float32
     with without_autocast(features.device):
         given = features.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
-        if reference_forced() and links.mask is not None:
-            form = "dense"
         chosen = choose(links, weight.shape[1], weight.shape[0]) if form == "auto" else form
-        if chosen == "dense":
-            return reference(*given, links).to(features.dtype)
-        found: Tensor = _Convolution.apply(*given, links, chosen)
-        return found.to(features.dtype)
+        if reference_forced() and links.mask is not None:
+            chosen = "dense"
+        # the dense form counts in full where it was asked for, not where it is a path to the same numbers
+        with contextlib.nullcontext() if form == "dense" else worth(lambda: links.met * weight.shape[0] * weight.shape[1]):
+            if chosen == "dense":
+                return reference(*given, links).to(features.dtype)
+            found: Tensor = _Convolution.apply(*given, links, chosen)
+            return found.to(features.dtype)
 
 
 def reference(features: Tensor, weight: Tensor, bias: Tensor | None, links: Links) -> Tensor:

@@ -41,6 +41,7 @@ class System(nn.Module):
         name: its name in the table of systems.
         Lift, Completion: the classes of its 2D and 3D half, where they stand alone; None: `half_2d` and `half_3d` are its own affair.
         looks_at_picture: whether the picture changes the answer; False for what completes given voxels alone.
+        progress: names of buffers that say how far a training is; a run that starts from other weights does not take them over.
         card: what its weights are (name, trained on, licence, a sentence for real photos); empty for fresh weights.
     """
 
@@ -49,6 +50,7 @@ class System(nn.Module):
     Lift: ClassVar[type[Half2D] | None] = None
     Completion: ClassVar[type[Half3D] | None] = None
     looks_at_picture: ClassVar[bool] = True
+    progress: ClassVar[frozenset[str]] = frozenset()
     half_2d: Any
     half_3d: Any
 

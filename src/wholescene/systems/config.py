@@ -9,7 +9,7 @@ from wholescene.errors import InputError, unknown_name
 from wholescene.grid import GridPlacement
 from wholescene.labels import LabelSet, inverse_log_weights, label_set
 from wholescene.preparation import Preparation
-from wholescene.systems.refine.config import Refine
+from wholescene.systems.refine.config import Refine, usual
 
 Conventions = Literal["clean", "exact", "paper"]
 Size = Literal["full", "small", "tiny"]
@@ -62,8 +62,8 @@ class SystemConfig:
         activation_checkpointing: recompute activations in the backward pass instead of keeping them.
         lift: the system whose 2D half takes the place of the own one.
         completion: the system whose 3D half does.
-        refine: masked recurrent refinement of what the system completes: its settings, "mrn" for the usual ones, None for none. A stage of training
-            that ends before completion has no use for it.
+        refine: masked recurrent refinement of what the system completes: its settings, "mrn" for the usual ones (indoors or outdoors, by the size of
+            the grid), None for none. A stage of training that ends before completion has no use for it.
         joint_fields: which fields hold the width of the lifted volume and how many times coarser its grid is, for the exchange of halves.
     """
 
@@ -88,7 +88,11 @@ class SystemConfig:
     @property
     def refinement(self) -> Refine | None:
         """The settings of refinement; None without, and in a stage of training that makes nothing to refine."""
-        return None if not self.completes else Refine() if self.refine == "mrn" else self.refine
+        if not self.completes or self.refine is None:
+            return None
+        if self.refine != "mrn":
+            return self.refine
+        return usual(max(n * size for n, size in zip(self.grid.shape, self.grid.voxel_size, strict=True)))
 
     @property
     def label_set(self) -> LabelSet:

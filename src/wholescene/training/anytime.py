@@ -17,6 +17,7 @@ from wholescene.errors import InputError
 from wholescene.structures import Batch, Prediction
 from wholescene.systems.base import System
 from wholescene.systems.refine.config import check_steps
+from wholescene.systems.refine.stages import NOTHING_ACTIVE
 from wholescene.training.evaluate import Evaluation, count, summed_up
 
 _SPLITS = ("visibility", "distance")
@@ -112,7 +113,7 @@ def _of(split: str) -> str:
 def doubts(results: Sequence[AtSteps]) -> list[str]:
     """What a reader of the table has to know, in sentences: that refinement found nothing to work on."""
     if any(r.steps for r in results) and not any(any(r.active) for r in results):
-        return ["no voxel was active in any step: the occupancy head finds nothing occupied, so refinement changes nothing; train it longer"]
+        return [NOTHING_ACTIVE]
     return []
 
 

@@ -53,7 +53,8 @@ def _fill(system: System, one: Initial, filled: set[str]) -> str:
         filled.update(prefix + name for name in part.state_dict())
         return f"{what} starts from {one.source}"
     state = dict(part_state(state, part.state_dict(), f"init_from: {one.source}"))
-    own = {name: tuple(value.shape) for name, value in part.state_dict().items()}
+    state = {name: value for name, value in state.items() if prefix + name not in system.progress}
+    own = {name: tuple(value.shape) for name, value in part.state_dict().items() if prefix + name not in system.progress}
     if one.shared:
         state = {name: value for name, value in state.items() if name in own}
         own = {name: shape for name, shape in own.items() if name in state}
@@ -66,7 +67,7 @@ def _fill(system: System, one: Initial, filled: set[str]) -> str:
             f"init_from: {one.source} does not fit {what}: {len(wrong)} of {len(own)} names or shapes differ, first {wrong[0]} "
             f"({given.get(wrong[0], 'not in the file')} in the file, {own.get(wrong[0], 'not there')} in the system); is it another size?"
         )
-    part.load_state_dict(state, strict=not one.shared)
+    part.load_state_dict(state, strict=False)  # all that must agree was compared above
     filled.update(prefix + name for name in own)
     return f"{what} starts from {one.source}" + (f" ({len(own)} of {len(part.state_dict())} entries; the rest is fresh)" if one.shared else "")
 

@@ -57,9 +57,15 @@ class Robustness:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def table(self) -> list[tuple[str, ...]]:
-        """Rows of text: a header; then scores in per cent, and in brackets what is left of the clean ones; then means over each disturbance."""
-        header = ("disturbance", "severity", *(f"{name}{self._of(T)}" for T in self.steps for name in ("IoU", "mIoU")))
-        return [header, *(self._row(row) for row in (self.clean, *self.rows)), *self._means()]
+        """Rows of text: a header; then scores in per cent, and in brackets what is left of the clean ones; then means over each disturbance.
+
+        With several numbers of steps a last column says how much more the most leave of the clean mIoU than the fewest do.
+        """
+        header = ["disturbance", "severity", *(f"{name}{self._of(T)}" for T in self.steps for name in ("IoU", "mIoU"))]
+        if len(self.steps) > 1:
+            fewest, most = self._ends
+            header.append(f"left at{self._of(self.steps[most])} less{self._of(self.steps[fewest])}")
+        return [tuple(header), *(self._row(row) for row in (self.clean, *self.rows)), *self._means()]
 
     def left(self, row: Disturbed) -> list[tuple[float, float]]:
         """(IoU, mIoU) relative to the clean ones, for each number of steps; NaN where the clean score is 0."""
@@ -107,15 +113,27 @@ class Robustness:
         left = self.left(row)
         cells = [(f"{100 * a:.2f} ({c:.2f})", f"{100 * b:.2f} ({d:.2f})") for a, b, (c, d) in zip(row.iou, row.miou, left, strict=True)]
         severity = "-" if row.name == CLEAN else f"{row.severity:g}"
-        return (row.name, severity, *(cell for pair in cells for cell in pair))
+        return (row.name, severity, *(cell for pair in cells for cell in pair), *self._gain([value for _, value in left]))
 
     def _means(self) -> list[tuple[str, ...]]:
         found = []
         for name in (*dict.fromkeys(row.name for row in self.rows), ""):
             left = [self.left(row) for row in self.rows if not name or row.name == name]
             cells = [f"{sum(one[i][k] for one in left) / len(left):.3f}" for i in range(len(self.steps)) for k in (0, 1)]
-            found.append((f"mean of {name or 'all'}", "left", *cells))
+            gain = self._gain([sum(one[i][1] for one in left) / len(left) for i in range(len(self.steps))])
+            found.append((f"mean of {name or 'all'}", "left", *cells, *gain))
         return found
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        """Where the fewest and the most steps stand."""
+        order = sorted(range(len(self.steps)), key=lambda i: self.steps[i] or 0)
+        return order[0], order[-1]
+
+    def _gain(self, left: Sequence[float]) -> tuple[str, ...]:
+        """A cell, where there is something to compare."""
+        fewest, most = self._ends
+        return (f"{left[most] - left[fewest]:+.3f}",) if fewest != most else ()
 
     def _of(self, steps: int | None) -> str:
         return "" if steps is None else f" T={steps}"

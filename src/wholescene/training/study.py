@@ -265,7 +265,7 @@ class Results:
 
     def of(self, recipe: Recipe) -> tuple[Evaluation, int] | None:
         """Scores and steps of the run of exactly this recipe, whatever machine it is for; None if it is not finished."""
-        found = self.kept.get(_key(recipe))
+        found = self.kept.get(key_of(recipe))
         return None if found is None else (Evaluation.of_dict(found["evaluation"], str(self.path)), int(found["steps"]))
 
     def add(self, recipe: Recipe, trained: Trained) -> None:
@@ -277,7 +277,7 @@ class Results:
         if trained.evaluation is None:
             raise InputError(f"{recipe.name} ends without a volume, so there is no score to compare; let its last stage be a whole system")
         about = {"variant": recipe.name, "seed": recipe.seed, "steps": trained.steps, "minutes": round(trained.minutes, 2)}
-        self.kept[_key(recipe)] = {**about, "evaluation": trained.evaluation.as_dict()}
+        self.kept[key_of(recipe)] = {**about, "evaluation": trained.evaluation.as_dict()}
         write_text(self.path, json.dumps(self.kept, indent=1))
 
     def outcome(self, found: Study) -> Outcome:
@@ -293,7 +293,8 @@ def _is_result(one: Any) -> bool:
     return isinstance(one, dict) and isinstance(one.get("steps"), int) and isinstance(one.get("evaluation"), dict)
 
 
-def _key(recipe: Recipe) -> str:
+def key_of(recipe: Recipe) -> str:
+    """What a run's results are kept under: 16 hexadecimal digits of all that they depend on in its recipe."""
     plain = {name: value for name, value in to_plain(recipe).items() if name not in ("trainer", "workers", "checkpoint_every")}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -62,6 +62,16 @@ def draw_growth(stages: Sequence[Stage], title: str, below: str = "") -> Image.I
     return canvas
 
 
+def stack(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below one another, on the ground of our drawings."""
+    canvas = Image.new("RGB", (max(one.width for one in pictures), sum(one.height for one in pictures)), BACKGROUND)
+    top = 0
+    for one in pictures:
+        canvas.paste(one, (0, top))
+        top += one.height
+    return canvas
+
+
 def _column(step: int, stage: Stage, before: NDArray[np.bool_] | None, box: NDArray[np.float64]) -> Image.Image:
     picture = _on_picture(stage, before)
     plan = _from_above(stage, before)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from wholescene.errors import InputError, unknown_name
 from wholescene.preparation import Preparation
 from wholescene.systems.config import NYUV2, SystemConfig, check_preset
-from wholescene.systems.refine.config import Refine
+from wholescene.systems.refine.config import INDOORS, OUTDOORS, Refine
 
-_REFINE = {"semantic-kitti": Refine(), "nyuv2": Refine(widening_m=0.0, depth_range=(0.5, 10.0))}
+_REFINE = {"semantic-kitti": OUTDOORS, "nyuv2": INDOORS}
 SETTINGS = tuple(_REFINE)
 
 

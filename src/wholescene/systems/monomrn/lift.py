@@ -40,11 +40,13 @@ class SurfaceLift(Half2D):
         self.lift = FLoSP() if config.mapping == "sight" else SurfaceProjection(config.mapping)
         if config.depth == "head":
             self.depth = DepthBins(config.features, config.depth_range)
+        elif config.mapping == "sight":
+            self.gives = frozenset({"pyramids"})  # type: ignore[misc]  # depends on the configuration
 
     @property
     def needs(self) -> frozenset[str]:
-        """A depth map, unless the head makes it."""
-        return frozenset({"depth"}) if self.config.depth == "given" else frozenset()
+        """A depth map, unless the head makes it or nothing is mapped by it."""
+        return frozenset({"depth"}) if self.config.depth == "given" and self.config.mapping != "sight" else frozenset()
 
     @property
     def supervision(self) -> frozenset[str]:
@@ -64,11 +66,11 @@ class SurfaceLift(Half2D):
         shares, depth = None, batch.depth
         if config.depth == "head":
             depth, shares = self.depth(features, pictures.shape[2:])
-        if depth is None:
-            raise InputError(f"frames {', '.join(batch.names)} have no depth, which MonoMRN maps pixels to voxels by; give it with each frame")
         if isinstance(self.lift, FLoSP):
             table = project_batch(batch, config.lift_factor)
             volume = self.lift(maps, table.pixels, table.in_view, grids[0].shape)
+        elif depth is None:
+            raise InputError(f"frames {', '.join(batch.names)} have no depth, which MonoMRN maps pixels to voxels by; give it with each frame")
         else:
             volume = self.lift(features, depth, (config.map_scale, config.map_scale), batch.cameras["main"], grids)
         extras = {} if shares is None else {"depth": depth}

@@ -95,3 +95,16 @@ def check_steps(steps: int, said: str) -> None:
     """
     if not 0 <= steps <= MOST_STEPS:
         raise InputError(f"{said} {steps}: expected refinement steps from 0 (the coarse answer) to {MOST_STEPS}; try 3 to 5")
+
+
+OUTDOORS = Refine()
+INDOORS = Refine(widening_m=0.0, depth_range=(0.5, 10.0))  # within 10 m a depth is as good far away as near
+
+
+def usual(extent_m: float) -> Refine:
+    """The usual settings for a grid whose longest side is so many metres.
+
+    >>> usual(4.8).widening_m, usual(51.2).widening_m
+    (0.0, 10.0)
+    """
+    return INDOORS if extent_m < 10 else OUTDOORS

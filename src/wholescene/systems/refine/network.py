@@ -81,7 +81,7 @@ class MaskedRecurrentNetwork(nn.Module):
         if refine.mask != "all":
             self.occupancy = OccupancyHead(classes, refine.dropout)
         if refine.teach_steps:
-            self.register_buffer("taught", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("taught", torch.zeros((), dtype=torch.int64))  # saved, so that a resumed run does not teach anew
 
     def forward(self, lifted: Lifted, completed: Completed, batch: Batch, steps: int | None = None) -> Completed:
         """

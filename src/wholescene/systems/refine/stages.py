@@ -14,6 +14,8 @@ from wholescene.structures import Frame
 from wholescene.systems.base import System, share_in_view
 from wholescene.systems.refine.system import TRACE, Refining
 
+NOTHING_ACTIVE = "no voxel was active in any step: the occupancy head finds nothing occupied, so refinement changes nothing; train it longer"
+
 
 def stages_of(system: System, frame: Frame, steps: int) -> list[tuple[Scene, NDArray[np.bool_] | None]]:
     """The coarse answer, then for each step its answer and the voxels (x, y, z) that it worked on, on the grid of the completed volume.

@@ -31,6 +31,7 @@ class Refining(System):
     """
 
     coarse: ClassVar[type[System]]
+    progress = frozenset({"refine.taught"})
 
     def __init__(self, config: SystemConfig) -> None:
         """
@@ -48,8 +49,8 @@ class Refining(System):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Those of the system, and depth where distance attention measures from it."""
-        return super().needs | ({"depth"} if self.refine.sight.needs_depth else set())
+        """Those of the system, and depth where distance attention measures from it; for no step nothing has to be measured."""
+        return super().needs | ({"depth"} if self.refine.steps and self.refine.sight.needs_depth else set())
 
     @property
     def supervision(self) -> frozenset[str]:
