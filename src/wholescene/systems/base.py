@@ -217,7 +217,11 @@ class System(nn.Module):
             if not held.get(need, getattr(frame, need, None) is not None):
                 said = f"{frame.name}: {self.name} needs {need} beside the picture and none was given; pass {need}=... (or --{need} FILE)"
                 sources = f", or name a source of it (--depth-source): {said_sources('truth')}" if need == "depth" else ""
-                raise InputError(said + sources)
+                raise InputError(said + sources + self.way_without(need))
+
+    def way_without(self, need: str) -> str:
+        """How this system can be used without an input that it wants, as the end of a sentence; empty if it cannot."""
+        return ""
 
     def _scene(self, frame: Frame, logits: Tensor, share: float, probabilities: bool) -> Scene:
         labels, top = most_likely(logits)

@@ -52,6 +52,10 @@ class Refining(System):
         """Those of the system, and depth where distance attention measures from it; for no step nothing has to be measured."""
         return super().needs | ({"depth"} if self.refine.steps and self.refine.sight.needs_depth else set())
 
+    def way_without(self, need: str) -> str:
+        """The coarse answer, where refinement alone wants it."""
+        return "" if need in super().needs else "; or take its coarse answer, which needs none (steps=0, or --steps 0)"
+
     @property
     def supervision(self) -> frozenset[str]:
         """Those of the system, and the true depth where refinement has a depth head."""
