@@ -3,7 +3,8 @@
     wholescene study scanssc-scan --out runs/scanssc-scan
     python benchmarks/far_field.py scanssc-scan runs/scanssc-scan [--score miou|iou|recall] [--figure far_field.png]
 
-Each run's scores are kept beside its weights (axes.json). A difference within the two spreads over seeds together is called undecided, as in a study.
+Each run's scores are kept beside its weights (axes-KEY.json, KEY that of its recipe). A difference within the two
+spreads over seeds together is called undecided, as in a study.
 """
 
 from __future__ import annotations

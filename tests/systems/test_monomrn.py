@@ -132,6 +132,12 @@ def test_depth_of_the_head_lies_in_its_range_and_is_what_voxels_are_mapped_by() 
     assert lifted.volume.abs().sum() > 0
 
 
+def test_lines_of_sight_need_no_depth_but_distance_attention_does() -> None:
+    assert "depth" not in _system(mapping="sight", refine=None).needs
+    assert "depth" in _system(mapping="sight").needs
+    assert "depth" in _system(refine=None).needs
+
+
 def test_an_impossible_configuration_is_refused_when_it_is_built() -> None:
     for changes, said in (
         ({"grid": GridPlacement((36, 32, 16), (1.6, 1.6, 0.4))}, "multiple of 8"),
